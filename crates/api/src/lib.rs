@@ -1,0 +1,27 @@
+//! The local HTTP API: wire types and client. HTTP/1.1 with JSON bodies over a Unix socket that only its
+//! owner can open (mode 0600).
+//!
+//! | method and path | body | answer |
+//! |---|---|---|
+//! | `GET /v1/health` | | [`Health`] |
+//! | `POST /v1/services` | [`UpRequest`] | [`UpResponse`] |
+//! | `GET /v1/services?name=A&name=B` | | [`ServiceList`] (all, when no name is given) |
+//! | `GET /v1/services/NAME?after=REVISION&timeout_seconds=S` | | [`ServiceRecord`]; with `after`, waits until the revision is newer or the time is over |
+//! | `POST /v1/services/NAME/versions` | [`UpdateRequest`] | [`UpdateResponse`] |
+//! | `POST /v1/services/NAME/down` | [`DownRequest`] | [`Accepted`] |
+//! | `POST /v1/services/NAME/replicas/ID/terminate` | [`DownRequest`] | [`Accepted`] |
+//! | `GET /v1/services/NAME/logs?target=replica&replica_id=N&follow=true&tail=N` | | plain text, streamed; target `replica`, `controller` or `load_balancer` |
+//! | `GET /v1/services/NAME/events?after=SEQUENCE` | | [`EventList`] |
+//! | `POST /v1/shutdown` | | [`Accepted`]; the server ends, replicas and proxy go on |
+//!
+//! Every error is [`ApiError`] with a status of 4xx or 5xx.
+
+pub mod client;
+pub mod types;
+
+pub use client::{Client, ClientError, LogStream, LogTarget, LogsQuery};
+pub use types::{
+    Accepted, ApiError, DownRequest, ErrorCode, EventList, EventRecord, Health, ReplicaRecord,
+    RolloutRecord, RolloutState, ServiceList, ServiceRecord, UpRequest, UpResponse, UpdateMode,
+    UpdateRequest, UpdateResponse,
+};

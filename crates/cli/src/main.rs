@@ -1,0 +1,2 @@
+//! The `sky` binary.
+fn main() {}

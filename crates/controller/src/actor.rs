@@ -1,0 +1,383 @@
+//! The actor of one service: takes messages one at a time, steps, commits, publishes, executes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use plan::routing::{ProxyReport, ReplicaId};
+use plan::{Action, Event, ServicePhase, ServiceState, Step};
+use store::{Commit, StoreError, StoredService, VersionRecord};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::clock::now;
+use crate::controller::{ControllerError, NewVersion, Shared, Updated, View, is_running};
+use crate::observe::Observers;
+use crate::probing::Probers;
+
+/// Time passes at least this often.
+const TICK: Duration = Duration::from_millis(500);
+/// Between two attempts to commit what the world has already done.
+const COMMIT_RETRY: Duration = Duration::from_secs(1);
+
+/// What an actor may be told.
+pub(crate) enum Message {
+    /// Something happened; `settles` names the action whose outcome it is.
+    Event {
+        /// What.
+        event: Event,
+        /// The action.
+        settles: Option<String>,
+    },
+    /// The proxy reports.
+    Proxy(ProxyReport),
+    /// A user asks.
+    Request {
+        /// For what.
+        event: Event,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), ControllerError>>,
+    },
+    /// A user updates.
+    Update {
+        /// The version.
+        next: Box<NewVersion>,
+        /// The answer.
+        reply: oneshot::Sender<Result<Updated, ControllerError>>,
+    },
+}
+
+pub(crate) struct Actor {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inbox: mpsc::Sender<Message>,
+    pub(crate) state: Arc<ServiceState>,
+    revision: u64,
+    /// What happened and is not committed yet, because the store could not be written.
+    waiting: VecDeque<(Event, Option<String>)>,
+    /// When to try again to commit it.
+    retry_at: Option<Instant>,
+    /// The state as it is in the store.
+    committed: String,
+    publish: watch::Sender<View>,
+    observers: Observers,
+    probers: Probers,
+    /// The last task on each replica; the next one on it waits for its end.
+    pub(crate) busy: BTreeMap<ReplicaId, JoinHandle<()>>,
+}
+
+/// Runs until the service is gone (true) or the controller ends (false).
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    service: StoredService,
+    inbox: mpsc::Sender<Message>,
+    mut messages: mpsc::Receiver<Message>,
+    publish: watch::Sender<View>,
+) -> bool {
+    let shutdown = shared.shutdown.clone();
+    let mut actor = Actor {
+        observers: Observers::default(),
+        probers: Probers::default(),
+        busy: BTreeMap::new(),
+        committed: serialised(&service.state),
+        state: Arc::new(service.state),
+        revision: service.revision,
+        waiting: VecDeque::new(),
+        retry_at: None,
+        shared,
+        inbox,
+        publish,
+    };
+    actor.resume(service.owed);
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while actor.state.phase != ServicePhase::Gone {
+        let message = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return false,
+            message = messages.recv() => match message {
+                Some(message) => message,
+                None => return false,
+            },
+            _ = ticks.tick() => Message::Event { event: Event::Tick, settles: None },
+        };
+        actor.take(message).await;
+    }
+    actor.forget().await;
+    true
+}
+
+impl Actor {
+    /// Carries out what the store says is owed, and looks at everything anew.
+    fn resume(&mut self, owed: Vec<Action>) {
+        if let Some(table) = &self.state.table {
+            self.shared.proxy.apply(table.clone());
+        }
+        for action in owed {
+            self.execute(action);
+        }
+        self.watch();
+    }
+
+    async fn take(&mut self, message: Message) {
+        match message {
+            Message::Event { event, settles } => self.happened(&event, settles).await,
+            Message::Proxy(report) => self.reported(report).await,
+            Message::Request { event, reply } => {
+                let answer = self.asked(&event).await;
+                let _ = reply.send(answer);
+            }
+            Message::Update { next, reply } => {
+                let answer = self.update(*next).await;
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// Takes in what the world did. It cannot be refused, so while the store cannot be written it waits its turn.
+    async fn happened(&mut self, event: &Event, settles: Option<String>) {
+        let repeats = matches!(
+            event,
+            Event::Tick | Event::Traffic { .. } | Event::Probed { .. }
+        );
+        if self.waiting.is_empty() || !repeats {
+            self.waiting.push_back((event.clone(), settles));
+        }
+        if self
+            .retry_at
+            .is_some_and(|instant| Instant::now() < instant)
+        {
+            return;
+        }
+        if let Err(error) = self.catch_up().await {
+            let service = &self.state.name;
+            tracing::error!(service, %error, "cannot commit; will try again");
+        }
+    }
+
+    /// Steps through everything that waits, in order.
+    async fn catch_up(&mut self) -> Result<(), StoreError> {
+        while let Some((event, settles)) = self.waiting.front().cloned() {
+            let settled: Vec<String> = settles.into_iter().collect();
+            if let Err(error) = self.step(&event, &settled, None).await {
+                self.retry_at = Some(Instant::now() + COMMIT_RETRY);
+                return Err(error);
+            }
+            self.waiting.pop_front();
+        }
+        self.retry_at = None;
+        Ok(())
+    }
+
+    async fn reported(&mut self, report: ProxyReport) {
+        match report {
+            ProxyReport::Hello { .. } => self.happened(&Event::ProxyConnected, None).await,
+            ProxyReport::Acknowledged {
+                generation,
+                in_flight,
+                ..
+            } => {
+                let newest = generation == self.state.generation();
+                let settles = newest.then(|| "route".to_owned());
+                self.happened(
+                    &Event::Acknowledged {
+                        generation,
+                        in_flight,
+                    },
+                    settles,
+                )
+                .await;
+            }
+            ProxyReport::Refused {
+                generation, reason, ..
+            } => {
+                self.happened(&Event::TableRefused { generation, reason }, None)
+                    .await;
+            }
+            ProxyReport::Withdrawn { .. } => {
+                self.happened(&Event::Withdrawn, Some(Action::Withdraw.key()))
+                    .await;
+            }
+            ProxyReport::Traffic {
+                generation,
+                in_flight,
+                arrivals,
+                ..
+            } => {
+                self.happened(
+                    &Event::Traffic {
+                        generation,
+                        in_flight,
+                        arrivals,
+                    },
+                    None,
+                )
+                .await;
+            }
+            ProxyReport::UpstreamFailed {
+                replica_id, error, ..
+            } => {
+                let service = &self.state.name;
+                tracing::info!(
+                    service,
+                    replica = replica_id,
+                    error,
+                    "the proxy cannot reach it"
+                );
+                self.probers.probe_now(replica_id);
+            }
+        }
+    }
+
+    async fn asked(&mut self, event: &Event) -> Result<(), ControllerError> {
+        if let Event::TerminateReplica { replica, purge, .. } = event {
+            self.may_terminate(*replica, *purge)?;
+        }
+        self.step(event, &[], None)
+            .await
+            .map_err(ControllerError::from)
+    }
+
+    fn may_terminate(&self, id: ReplicaId, purge: bool) -> Result<(), ControllerError> {
+        let name = &self.state.name;
+        let Some(replica) = self.state.replicas.get(&id) else {
+            return Err(ControllerError::NoSuchReplica {
+                service: name.clone(),
+                replica: id,
+            });
+        };
+        if !is_running(&self.state) {
+            return Err(ControllerError::Conflict(format!(
+                "Service '{name}' is shutting down."
+            )));
+        }
+        if replica.status.is_terminal() && !purge {
+            return Err(ControllerError::Conflict(format!(
+                "Replica {id} of service '{name}' is {} already; with --purge its record is removed.",
+                replica.status
+            )));
+        }
+        Ok(())
+    }
+
+    async fn update(&mut self, next: NewVersion) -> Result<Updated, ControllerError> {
+        if !is_running(&self.state) {
+            let name = &self.state.name;
+            return Err(ControllerError::Conflict(format!(
+                "Service '{name}' is shutting down and cannot be updated."
+            )));
+        }
+        self.catch_up().await?;
+        let number = self.state.newest() + 1;
+        let (version, record) = next.numbered(number, now());
+        let event = Event::Update {
+            version: Box::new(version),
+        };
+        self.step(&event, &[], Some(&record)).await?;
+        let live = self
+            .state
+            .replicas
+            .values()
+            .filter(|replica| replica.is_live());
+        let reused = live.filter(|r| r.version == number && r.launched_version != number);
+        let adopting = self
+            .state
+            .rollout
+            .iter()
+            .flat_map(|rollout| rollout.adopting.keys());
+        let reused = reused
+            .map(|replica| replica.id)
+            .chain(adopting.copied())
+            .collect();
+        Ok(Updated {
+            version: number,
+            reused,
+        })
+    }
+
+    /// One step, from event to execution.
+    async fn step(
+        &mut self,
+        event: &Event,
+        settled: &[String],
+        version: Option<&VersionRecord>,
+    ) -> Result<(), StoreError> {
+        let at = now();
+        let Step {
+            state,
+            actions,
+            happenings,
+        } = plan::step(&self.state, at, event);
+        let json = serialised(&state);
+        let state = Arc::new(state);
+        if json != self.committed || !actions.is_empty() || !settled.is_empty() {
+            for happening in &happenings {
+                let (service, kind) = (&state.name, happening.kind.as_str());
+                tracing::info!(service, kind, "{}", happening.message);
+            }
+            let store = Arc::clone(&self.shared.store);
+            let (committing, owed) = (Arc::clone(&state), actions.clone());
+            let (settled, version) = (settled.to_vec(), version.cloned());
+            let work = tokio::task::spawn_blocking(move || {
+                store.commit(Commit {
+                    state: &committing,
+                    at,
+                    version: version.as_ref(),
+                    owed: &owed,
+                    settled: &settled,
+                    happenings: &happenings,
+                })
+            });
+            self.revision = work.await.unwrap_or_else(|panic| {
+                Err(StoreError::File {
+                    path: "commit".to_owned(),
+                    error: std::io::Error::other(panic.to_string()),
+                })
+            })?;
+            self.committed = json;
+        }
+        self.state = state;
+        let view = View {
+            revision: self.revision,
+            state: Arc::clone(&self.state),
+        };
+        self.publish.send_replace(view);
+        for action in actions {
+            self.execute(action);
+        }
+        self.watch();
+        Ok(())
+    }
+
+    /// Brings the tasks that look at replicas in line with the state.
+    fn watch(&mut self) {
+        self.observers
+            .follow(&self.state, &self.shared, &self.inbox);
+        self.probers.follow(&self.state, &self.inbox);
+        self.busy.retain(|_, task| !task.is_finished());
+    }
+
+    async fn forget(&mut self) {
+        let name = self.state.name.clone();
+        loop {
+            let (store, service) = (Arc::clone(&self.shared.store), name.clone());
+            let work = tokio::task::spawn_blocking(move || store.forget(&service)).await;
+            match work {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => tracing::error!(service = name, %error, "cannot forget it"),
+                Err(panic) => tracing::error!(service = name, %panic, "cannot forget it"),
+            }
+            tokio::time::sleep(COMMIT_RETRY).await;
+        }
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .tasks
+            .spawn_blocking(move || crate::snapshots::collect(&shared));
+        tracing::info!(service = name, "the service is gone");
+    }
+}
+
+fn serialised(state: &ServiceState) -> String {
+    // The state is plain data with string-like keys: it always serialises.
+    serde_json::to_string(state).unwrap_or_default()
+}

@@ -1,0 +1,137 @@
+//! Action → call. One match, one arm per action; what comes of it returns to the actor as an event.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use plan::observation::ErrorClass;
+use plan::routing::{ReplicaId, Version};
+use plan::{Action, Event};
+use provider::{LaunchMount, LaunchRequest, ProviderError, ReplicaKey};
+use spec::ServiceSpec;
+use store::{FileSource, VersionRecord};
+
+use crate::actor::{Actor, Message};
+use crate::controller::{Shared, key};
+use crate::snapshots;
+
+impl Actor {
+    /// Begins to carry out an action. Never waits.
+    pub(crate) fn execute(&mut self, action: Action) {
+        let settles = Some(action.key());
+        match action {
+            Action::Launch { replica, version } => {
+                let (shared, key) = (Arc::clone(&self.shared), key(&self.state, replica));
+                self.on_replica(replica, async move {
+                    let event = launch(&shared, key, version).await;
+                    Message::Event { event, settles }
+                });
+            }
+            Action::Terminate {
+                replica,
+                grace_seconds,
+            } => {
+                let (shared, key) = (Arc::clone(&self.shared), key(&self.state, replica));
+                self.on_replica(replica, async move {
+                    let event = match shared.provider.terminate(&key, grace_seconds).await {
+                        Ok(()) => Event::Terminated { replica },
+                        Err(error) => Event::TerminateFailed {
+                            replica,
+                            message: error.message,
+                        },
+                    };
+                    Message::Event { event, settles }
+                });
+            }
+            Action::Route { table } => self.shared.proxy.apply(table),
+            Action::Withdraw => self.shared.proxy.withdraw(&self.state.name),
+            Action::CollectVersion { version } => {
+                let (shared, service) = (Arc::clone(&self.shared), self.state.name.clone());
+                self.shared.tasks.spawn_blocking(move || {
+                    if let Err(error) = shared.store.forget_version(&service, version) {
+                        tracing::warn!(service, version, %error, "cannot forget the version");
+                    }
+                    snapshots::collect(&shared);
+                });
+            }
+            // The actor sees that the service is gone and forgets it when its loop ends.
+            Action::Forget => {}
+        }
+    }
+
+    /// Runs `work` after everything that was begun on the replica before, and hands its outcome to the actor.
+    fn on_replica(
+        &mut self,
+        replica: ReplicaId,
+        work: impl Future<Output = Message> + Send + 'static,
+    ) {
+        let before = self.busy.remove(&replica);
+        let inbox = self.inbox.clone();
+        let task = self.shared.tasks.spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            let _ = inbox.send(work.await).await;
+        });
+        self.busy.insert(replica, task);
+    }
+}
+
+async fn launch(shared: &Shared, key: ReplicaKey, version: Version) -> Event {
+    let replica = key.replica_id;
+    let outcome = match request(shared, key, version) {
+        Ok(request) => shared.provider.launch(&request).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => Event::Launched { replica },
+        Err(error) => Event::LaunchFailed {
+            replica,
+            class: error.class,
+            message: error.message,
+        },
+    }
+}
+
+fn request(
+    shared: &Shared,
+    key: ReplicaKey,
+    version: Version,
+) -> Result<LaunchRequest, ProviderError> {
+    let transient = |message: String| ProviderError::new(ErrorClass::Transient, message);
+    let stored = shared.store.version(&key.service, version);
+    let record = stored
+        .map_err(|error| transient(error.to_string()))?
+        .ok_or_else(|| transient(format!("version {version} is not in the store")))?;
+    let VersionRecord { task, files, .. } = record;
+    let resources = task
+        .resources
+        .candidates
+        .first()
+        .cloned()
+        .unwrap_or_default();
+    let port = task
+        .service
+        .as_ref()
+        .map_or(0, |service: &ServiceSpec| service.port);
+    let snapshot = |source: &FileSource| shared.snapshots.path(&source.digest);
+    let envs: BTreeMap<String, String> = task.envs;
+    Ok(LaunchRequest {
+        key,
+        setup: task.setup,
+        run: task.run,
+        envs,
+        secrets: task.secrets,
+        workdir: files.workdir.as_ref().map(snapshot),
+        file_mounts: files
+            .mounts
+            .iter()
+            .map(|(destination, source)| LaunchMount {
+                destination: destination.clone(),
+                source: snapshot(source),
+            })
+            .collect(),
+        port,
+        resources,
+        num_nodes: task.num_nodes,
+    })
+}

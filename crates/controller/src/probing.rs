@@ -1,0 +1,103 @@
+//! Probes each replica on its own schedule: one task per replica and probe, each with its own timeout, so that a
+//! slow replica delays nobody else's probe.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plan::probe::{ProbeTarget, targets};
+use plan::routing::{ReplicaId, Version};
+use plan::{Event, ServiceState};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::actor::Message;
+use crate::http_probe;
+
+/// The tasks of one service.
+#[derive(Default)]
+pub(crate) struct Probers {
+    tasks: BTreeMap<(ReplicaId, Version), Prober>,
+}
+
+struct Prober {
+    target: ProbeTarget,
+    hurry: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Probers {
+    /// Probes what the planner wants probed, as it wants it.
+    pub(crate) fn follow(&mut self, state: &ServiceState, inbox: &mpsc::Sender<Message>) {
+        let mut wanted: BTreeMap<(ReplicaId, Version), ProbeTarget> = targets(state)
+            .into_iter()
+            .map(|target| ((target.replica, target.version), target))
+            .collect();
+        self.tasks.retain(|key, prober| {
+            let same = wanted.get(key) == Some(&prober.target);
+            if same {
+                wanted.remove(key);
+            } else {
+                prober.task.abort();
+            }
+            same
+        });
+        for (key, target) in wanted {
+            let hurry = Arc::new(Notify::new());
+            let work = probe(target.clone(), Arc::clone(&hurry), inbox.clone());
+            let task = tokio::spawn(work);
+            self.tasks.insert(
+                key,
+                Prober {
+                    target,
+                    hurry,
+                    task,
+                },
+            );
+        }
+    }
+
+    /// Probes a replica at once, whatever its schedule says.
+    pub(crate) fn probe_now(&self, replica: ReplicaId) {
+        let probers = self.tasks.iter().filter(|((id, _), _)| *id == replica);
+        probers.for_each(|(_, prober)| prober.hurry.notify_one());
+    }
+}
+
+impl Drop for Probers {
+    fn drop(&mut self) {
+        self.tasks.values().for_each(|prober| prober.task.abort());
+    }
+}
+
+async fn probe(target: ProbeTarget, hurry: Arc<Notify>, inbox: mpsc::Sender<Message>) {
+    let interval = Duration::try_from_secs_f64(target.interval_seconds).unwrap_or(Duration::MAX);
+    loop {
+        let begun = Instant::now();
+        let failure = http_probe::probe(target.address, &target.probe).await.err();
+        let event = Event::Probed {
+            replica: target.replica,
+            version: target.version,
+            failure,
+        };
+        if inbox
+            .send(Message::Event {
+                event,
+                settles: None,
+            })
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let next = begun.checked_add(interval);
+        tokio::select! {
+            () = hurry.notified() => {}
+            () = async { match next {
+                Some(next) => tokio::time::sleep_until(next).await,
+                None => std::future::pending().await,
+            } } => {}
+        }
+    }
+}

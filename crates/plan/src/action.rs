@@ -1,0 +1,55 @@
+//! The closed vocabulary: everything the system can do. The planner owes actions, the controller carries them
+//! out; doing one twice is harmless, since each names what it is about by a number that is never used twice.
+
+use serde::{Deserialize, Serialize};
+
+use crate::routing::{ReplicaId, RoutingTable, Version};
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "action")]
+pub enum Action {
+    /// Launch a replica of a version. Answered by `Launched` or `LaunchFailed`.
+    Launch {
+        /// The replica.
+        replica: ReplicaId,
+        /// The version whose task it runs.
+        version: Version,
+    },
+    /// End a replica: TERM, grace, KILL, and every trace but its log. Answered by `Terminated` or `TerminateFailed`.
+    Terminate {
+        /// The replica.
+        replica: ReplicaId,
+        /// Seconds between TERM and KILL.
+        grace_seconds: f64,
+    },
+    /// Put a routing table in force. Answered by `Acknowledged` or `TableRefused`.
+    Route {
+        /// The table.
+        table: RoutingTable,
+    },
+    /// Close the endpoint for good. Answered by `Withdrawn`.
+    Withdraw,
+    /// Delete the files of a version that nothing can need any more. Not answered.
+    CollectVersion {
+        /// The version.
+        version: Version,
+    },
+    /// Forget the service: nothing of it is left. Not answered.
+    Forget,
+}
+
+impl Action {
+    /// What makes two actions the same one: a later action with the same key takes the place of an earlier.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Launch { replica, .. } => format!("launch/{replica}"),
+            Self::Terminate { replica, .. } => format!("terminate/{replica}"),
+            Self::Route { .. } => "route".to_owned(),
+            Self::Withdraw => "withdraw".to_owned(),
+            Self::CollectVersion { version } => format!("collect/{version}"),
+            Self::Forget => "forget".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The pure decision core: `step(state, now, event)` → new state, actions and what is worth telling.
+//!
+//! Nothing here blocks, sleeps, logs, reads a clock or draws a random number: time is an argument and every
+//! jitter comes from a seed in the state, so the same state, time and event give the same step on every
+//! machine (promise 4). The store commits a step whole, the controller carries out its actions, the
+//! simulator and the tests run the very same function.
+
+pub mod action;
+pub mod autoscale;
+pub mod backoff;
+pub mod event;
+pub mod happening;
+pub mod observation;
+pub mod probe;
+pub mod replica;
+pub mod report;
+pub mod rollout;
+pub mod routing;
+pub mod settings;
+pub mod state;
+pub mod status;
+pub mod time;
+
+mod context;
+mod ending;
+mod lifecycle;
+mod route;
+mod step;
+
+pub use action::Action;
+pub use event::Event;
+pub use happening::{Happening, HappeningKind};
+pub use replica::Replica;
+pub use state::{ServicePhase, ServiceState, VersionState};
+pub use step::{Step, step};
+pub use time::{Span, Timestamp};

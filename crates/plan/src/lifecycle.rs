@@ -1,0 +1,449 @@
+//! Takes events into the state: what providers saw, what probes found, what users asked for, and clocks that
+//! ran out. Decides nothing about how many replicas of which version there shall be.
+
+use crate::backoff::FORGIVE_AFTER_SECONDS;
+use crate::context::Context;
+use crate::event::Event;
+use crate::happening::HappeningKind;
+use crate::observation::{ErrorClass, Exit, Observation, Phase, Stage};
+use crate::rollout::{self, end_replica};
+use crate::routing::{Generation, ReplicaId, Version};
+use crate::state::ServicePhase;
+use crate::status::ReplicaStatus;
+use crate::{ending, probe};
+
+pub(crate) fn apply(context: &mut Context, event: &Event) {
+    match event {
+        Event::Tick => {}
+        Event::Update { version } => rollout::update(context, version),
+        Event::Down { now, purge } => down(context, *now, *purge),
+        Event::TerminateReplica {
+            replica,
+            now,
+            purge,
+        } => {
+            terminate_replica(context, *replica, *now, *purge);
+        }
+        Event::Launched { replica } => launched(context, *replica),
+        Event::LaunchFailed {
+            replica,
+            class,
+            message,
+        } => {
+            launch_failed(context, *replica, *class, message);
+        }
+        Event::Observed {
+            replica,
+            observation,
+        } => observed(context, *replica, observation),
+        Event::Probed {
+            replica,
+            version,
+            failure,
+        } => {
+            probed(context, *replica, *version, failure.as_deref());
+        }
+        Event::Terminated { replica } => ending::terminated(context, *replica),
+        Event::TerminateFailed { replica, message } => {
+            ending::terminate_failed(context, *replica, message);
+        }
+        Event::Acknowledged {
+            generation,
+            in_flight,
+        } => {
+            let live = &mut context.state.live;
+            live.acknowledged = live.acknowledged.max(*generation);
+            counted(context, *generation, in_flight);
+            if *generation == context.state.generation() {
+                context.state.endpoint_error = None;
+            }
+        }
+        Event::TableRefused { generation, reason } => table_refused(context, *generation, reason),
+        Event::Traffic {
+            generation,
+            in_flight,
+            arrivals,
+        } => {
+            counted(context, *generation, in_flight);
+            let now = context.now;
+            context.state.autoscaler.collect(arrivals, now);
+        }
+        Event::ProxyConnected => context.state.live = crate::state::Live::default(),
+        Event::Withdrawn => {
+            if context.state.phase == ServicePhase::Withdrawing {
+                context.state.phase = ServicePhase::Gone;
+                context.actions.push(crate::Action::Forget);
+            }
+        }
+    }
+}
+
+fn counted(context: &mut Context, generation: Generation, in_flight: &[(ReplicaId, u32)]) {
+    let live = &mut context.state.live;
+    if generation >= live.counted_at {
+        live.counted_at = generation;
+        live.in_flight = in_flight
+            .iter()
+            .copied()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+    }
+}
+
+fn table_refused(context: &mut Context, generation: Generation, reason: &str) {
+    if generation != context.state.generation() {
+        return;
+    }
+    if context.state.endpoint_error.as_deref() != Some(reason) {
+        context.state.endpoint_error = Some(reason.to_owned());
+        let message = format!("the endpoint cannot be had: {reason}");
+        context.tell(HappeningKind::EndpointRefused, None, None, message);
+    }
+}
+
+fn down(context: &mut Context, immediately: bool, purge: bool) {
+    let purge_before = match context.state.phase {
+        ServicePhase::Running => {
+            context.state.phase = ServicePhase::ShuttingDown {
+                since: context.now,
+                purge,
+            };
+            let message = "the service is being taken down".to_owned();
+            context.tell(HappeningKind::ShuttingDown, None, None, message);
+            purge
+        }
+        ServicePhase::ShuttingDown {
+            since,
+            purge: before,
+        } => {
+            let purge = purge || before;
+            context.state.phase = ServicePhase::ShuttingDown { since, purge };
+            purge
+        }
+        ServicePhase::Withdrawing | ServicePhase::Gone => return,
+    };
+    let ids: Vec<ReplicaId> = context.state.replicas.keys().copied().collect();
+    for id in ids {
+        end_replica(context, id, "the service is being taken down");
+        ending::hurry(context, id, immediately, purge_before);
+    }
+}
+
+fn terminate_replica(context: &mut Context, id: ReplicaId, immediately: bool, purge: bool) {
+    end_replica(context, id, "asked for by the user");
+    ending::hurry(context, id, immediately, purge);
+}
+
+fn launched(context: &mut Context, id: ReplicaId) {
+    let now = context.now;
+    if let Some(replica) = context.state.replicas.get_mut(&id) {
+        replica.launched_at.get_or_insert(now);
+    }
+    context.set_status(id, ReplicaStatus::Provisioning, None);
+    note_progress(context, id);
+}
+
+fn launch_failed(context: &mut Context, id: ReplicaId, class: ErrorClass, message: &str) {
+    let reason = format!("could not be launched: {message}");
+    if context.set_status(id, ReplicaStatus::FailedProvision, Some(&reason)) {
+        ending::released(context, id);
+        if class == ErrorClass::UserFault {
+            rollout::own_fault(context, id, false);
+        } else {
+            back_off(context, id);
+        }
+    } else if context
+        .state
+        .replicas
+        .get(&id)
+        .is_some_and(|replica| replica.ending.is_some())
+    {
+        ending::terminated(context, id);
+    }
+}
+
+/// Delays further launches of the replica's version without holding anything against it.
+fn back_off(context: &mut Context, id: ReplicaId) {
+    let (now, seed) = (context.now, context.state.incarnation.clone());
+    let Some(version) = context
+        .state
+        .replicas
+        .get(&id)
+        .map(|replica| replica.version)
+    else {
+        return;
+    };
+    if let Some(version) = context.version_mut(version) {
+        version.backoff.fail(now, &seed);
+    }
+}
+
+fn observed(context: &mut Context, id: ReplicaId, observation: &Observation) {
+    let Some(replica) = context.state.replicas.get_mut(&id) else {
+        return;
+    };
+    if !replica.is_live() {
+        return;
+    }
+    replica.endpoint = observation.endpoint.or(replica.endpoint);
+    for (known, seen) in [
+        (&mut replica.infra, &observation.infra),
+        (&mut replica.resources, &observation.resources),
+        (&mut replica.resources_full, &observation.resources_full),
+    ] {
+        if seen.is_some() {
+            known.clone_from(seen);
+        }
+    }
+    let launched_at = replica.launched_at;
+    replica.detail = None;
+    match &observation.phase {
+        Phase::Absent if launched_at.is_none() => {}
+        Phase::Absent => lost(context, id, "it is not there any more"),
+        Phase::Provisioning { detail } => {
+            replica.detail.clone_from(detail);
+            launched(context, id);
+        }
+        Phase::SettingUp { .. } => {
+            replica.detail = Some("running setup".to_owned());
+            launched(context, id);
+        }
+        Phase::Running { since } => {
+            let since = *since;
+            launched(context, id);
+            if let Some(replica) = context.state.replicas.get_mut(&id) {
+                replica.app_started_at.get_or_insert(since);
+            }
+            if context.set_status(id, ReplicaStatus::Starting, None) {
+                note_progress(context, id);
+            }
+        }
+        Phase::Exited(exit) => {
+            launched(context, id);
+            exited(context, id, exit);
+        }
+        Phase::Lost { reason } => lost(context, id, reason),
+    }
+}
+
+fn exited(context: &mut Context, id: ReplicaId, exit: &Exit) {
+    let was_available = is_available(context, id);
+    let reason = exit_sentence(exit);
+    if context.set_status(id, ReplicaStatus::Failed, Some(&reason)) {
+        ending::begin_now(context, id);
+        rollout::own_fault(context, id, was_available);
+    }
+}
+
+fn exit_sentence(exit: &Exit) -> String {
+    let stage = match exit.stage {
+        Stage::Setup => "setup",
+        Stage::Run => "run",
+    };
+    let how = match (exit.code, exit.signal) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    };
+    let hint = exit
+        .hint
+        .as_ref()
+        .map(|hint| format!(" ({hint})"))
+        .unwrap_or_default();
+    let last = exit
+        .log_tail
+        .iter()
+        .rev()
+        .find(|line| !line.trim().is_empty());
+    let last = last
+        .map(|line| format!("; last line of its log: {}", line.trim()))
+        .unwrap_or_default();
+    format!("{stage} {how}{hint}{last}")
+}
+
+fn lost(context: &mut Context, id: ReplicaId, why: &str) {
+    let lived = context.state.replicas.get(&id).map_or(0.0, |replica| {
+        (context.now - replica.created_at).as_seconds()
+    });
+    let reason = format!("lost: {why}");
+    if context.set_status(id, ReplicaStatus::Preempted, Some(&reason)) {
+        ending::begin_now(context, id);
+        if lived < FORGIVE_AFTER_SECONDS {
+            back_off(context, id);
+        }
+    }
+}
+
+fn probed(context: &mut Context, id: ReplicaId, version: Version, failure: Option<&str>) {
+    let Some(replica) = context.state.replicas.get_mut(&id) else {
+        return;
+    };
+    if version != replica.version {
+        return rollout::adoption_probed(context, id, version, failure);
+    }
+    let now = context.now;
+    match failure {
+        None => {
+            replica.failing_since = None;
+            replica.last_probe_failure = None;
+            passed(context, id);
+        }
+        Some(failure) => {
+            replica.failing_since.get_or_insert(now);
+            replica.last_probe_failure = Some(failure.to_owned());
+            let reason = format!("readiness probe failed: {failure}");
+            context.set_status(id, ReplicaStatus::NotReady, Some(&reason));
+        }
+    }
+}
+
+fn passed(context: &mut Context, id: ReplicaId) {
+    if !context.set_status(id, ReplicaStatus::Ready, None) {
+        return;
+    }
+    let now = context.now;
+    let Some(replica) = context.state.replicas.get_mut(&id) else {
+        return;
+    };
+    replica.reason = None;
+    replica.ready_since = Some(now);
+    replica.first_ready_at.get_or_insert(now);
+    let version = replica.version;
+    context.state.first_ready_at.get_or_insert(now);
+    if let Some(version) = context.version_mut(version) {
+        version.ever_ready = true;
+        // A version given up too early, with nothing to go back to, has shown that it works after all.
+        version.failure = None;
+    }
+    note_progress(context, id);
+}
+
+/// A replica of the version being rolled out got further.
+fn note_progress(context: &mut Context, id: ReplicaId) {
+    let Some(version) = context
+        .state
+        .replicas
+        .get(&id)
+        .map(|replica| replica.version)
+    else {
+        return;
+    };
+    let now = context.now;
+    if let Some(rollout) = &mut context.state.rollout
+        && rollout.is_in_progress()
+        && rollout.version == version
+    {
+        rollout.progress_at = now;
+    }
+}
+
+/// Whether the replica counts as available under the settings of its version.
+fn is_available(context: &Context, id: ReplicaId) -> bool {
+    let Some(replica) = context.state.replicas.get(&id) else {
+        return false;
+    };
+    let settings = context
+        .state
+        .version(replica.version)
+        .map(|version| &version.settings);
+    settings.is_some_and(|settings| replica.is_available(context.now, settings.min_healthy_seconds))
+}
+
+/// Notices what only the passing of time brings about.
+pub(crate) fn clocks(context: &mut Context) {
+    for id in context.live_where(|_| true) {
+        initial_delay(context, id);
+        failure_threshold(context, id);
+        forgive(context, id);
+    }
+}
+
+fn initial_delay(context: &mut Context, id: ReplicaId) {
+    let Some(replica) = context.state.replicas.get(&id) else {
+        return;
+    };
+    let Some(version) = context.state.version(replica.version) else {
+        return;
+    };
+    let (Some(started), Some(_)) = (replica.app_started_at, replica.failing_since) else {
+        return;
+    };
+    let limit = version.spec.readiness_probe.initial_delay_seconds;
+    if replica.status != ReplicaStatus::Starting || (context.now - started).as_seconds() < limit {
+        return;
+    }
+    let seen = replica.last_probe_failure.as_deref().unwrap_or("no answer");
+    let probe = probe::sentence(&version.spec.readiness_probe);
+    let reason = format!("{probe} did not succeed within {limit}s of its start: {seen}");
+    if context.set_status(id, ReplicaStatus::FailedInitialDelay, Some(&reason)) {
+        ending::begin_now(context, id);
+        rollout::own_fault(context, id, false);
+    }
+}
+
+fn failure_threshold(context: &mut Context, id: ReplicaId) {
+    let Some(replica) = context.state.replicas.get(&id) else {
+        return;
+    };
+    let Some(version) = context.state.version(replica.version) else {
+        return;
+    };
+    let Some(failing_since) = replica.failing_since else {
+        return;
+    };
+    let probe = &version.spec.readiness_probe;
+    let limit = probe
+        .consecutive_failure_threshold_timeout
+        .unwrap_or(spec::service::DEFAULT_CONSECUTIVE_FAILURE_SECONDS);
+    if replica.status != ReplicaStatus::NotReady
+        || (context.now - failing_since).as_seconds() < limit
+    {
+        return;
+    }
+    let seen = replica.last_probe_failure.as_deref().unwrap_or("no answer");
+    let reason = format!("{} failed for {limit}s: {seen}", probe::sentence(probe));
+    if context.set_status(id, ReplicaStatus::FailedProbing, Some(&reason)) {
+        // It may still be answering somebody, however slowly.
+        ending::begin_draining(context, id);
+        rollout::own_fault(context, id, false);
+    }
+}
+
+/// A replica launched after the last failure that has stayed ready long enough clears the version's back-off.
+fn forgive(context: &mut Context, id: ReplicaId) {
+    let now = context.now;
+    let Some(replica) = context.state.replicas.get(&id) else {
+        return;
+    };
+    let (created, number) = (replica.created_at, replica.version);
+    if !replica.is_available(now, FORGIVE_AFTER_SECONDS) {
+        return;
+    }
+    if let Some(version) = context.version_mut(number)
+        && version
+            .backoff
+            .last_failure_at
+            .is_some_and(|failed| created >= failed)
+    {
+        version.backoff.reset();
+    }
+}
+
+/// Lets the autoscaler decide when its time has come.
+pub(crate) fn autoscale(context: &mut Context) {
+    let (now, desired) = (context.now, context.state.desired);
+    let Some(policy) = context
+        .state
+        .version(desired)
+        .map(|v| v.spec.replica_policy.clone())
+    else {
+        return;
+    };
+    let before = context.state.autoscaler.target;
+    if context.state.autoscaler.decide(&policy, now) {
+        let state = &context.state.autoscaler;
+        let (after, rate) = (state.target, state.requests_per_second());
+        let message = format!("target {before} → {after} ({rate:.2} requests/s in the last 60s)");
+        context.tell(HappeningKind::TargetChanged, None, Some(desired), message);
+    }
+}

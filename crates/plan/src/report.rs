@@ -1,0 +1,366 @@
+//! Why things are as they are, as data and in one sentence. `sky serve status` prints the sentence; JSON carries
+//! the data. Everything here is a pure view of the state.
+
+use serde::{Deserialize, Serialize};
+
+use crate::replica::{Replica, Routed};
+use crate::rollout::{Outcome, Rollout};
+use crate::routing::{Generation, ReplicaId, Version};
+use crate::state::{ServicePhase, ServiceState};
+use crate::status::{ReplicaStatus, ServiceStatus};
+use crate::time::Timestamp;
+
+/// One thing that is being waited for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "waiting_on")]
+pub enum WaitingOn {
+    /// A replica's launch to be taken up.
+    Pending {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// A replica's machine, files or setup.
+    Provisioning {
+        /// The replica.
+        replica: ReplicaId,
+        /// What is going on.
+        detail: Option<String>,
+        /// Seconds since its launch.
+        elapsed_seconds: f64,
+    },
+    /// A replica's first successful probe.
+    Starting {
+        /// The replica.
+        replica: ReplicaId,
+        /// Seconds since the app started.
+        elapsed_seconds: f64,
+        /// Seconds it has.
+        limit_seconds: f64,
+        /// What the last probe saw.
+        last_probe_failure: Option<String>,
+    },
+    /// A ready replica to have been so for long enough.
+    Settling {
+        /// The replica.
+        replica: ReplicaId,
+        /// Seconds it has been ready.
+        elapsed_seconds: f64,
+        /// Seconds it must be.
+        limit_seconds: f64,
+    },
+    /// A replica that was ready to become so again.
+    NotReady {
+        /// The replica.
+        replica: ReplicaId,
+        /// What the last probe saw.
+        last_probe_failure: Option<String>,
+    },
+    /// A running replica to pass the new version's readiness probe.
+    Adoption {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// The next attempt after failures.
+    Backoff {
+        /// The version.
+        version: Version,
+        /// Seconds until then.
+        remaining_seconds: f64,
+        /// Failures in a row.
+        failures: u32,
+    },
+    /// The proxy to put a routing table in force.
+    ProxyAcknowledgement {
+        /// Its generation.
+        generation: Generation,
+    },
+    /// Requests in flight on a replica that is to stop.
+    Draining {
+        /// The replica.
+        replica: ReplicaId,
+        /// How many.
+        in_flight: u32,
+        /// Seconds until it is stopped all the same.
+        remaining_seconds: f64,
+    },
+    /// A replica's end.
+    Stopping {
+        /// The replica.
+        replica: ReplicaId,
+    },
+}
+
+/// The service's status.
+#[must_use]
+pub fn service_status(state: &ServiceState) -> ServiceStatus {
+    let cleanup = |replica: &Replica| replica.status == ReplicaStatus::FailedCleanup;
+    match state.phase {
+        ServicePhase::ShuttingDown { .. } if state.replicas.values().any(cleanup) => {
+            ServiceStatus::FailedCleanup
+        }
+        ServicePhase::ShuttingDown { .. } | ServicePhase::Withdrawing | ServicePhase::Gone => {
+            ServiceStatus::ShuttingDown
+        }
+        ServicePhase::Running if state.table.is_none() => ServiceStatus::ControllerInit,
+        ServicePhase::Running => {
+            ServiceStatus::from_replicas(state.replicas.values().map(|replica| replica.status))
+        }
+    }
+}
+
+/// What has to happen before `version` is complete, most telling first.
+#[must_use]
+pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec<WaitingOn> {
+    let mut reasons = Vec::new();
+    if let Some(rollout) = state.rollout_in_progress() {
+        reasons.extend(
+            rollout
+                .adopting
+                .keys()
+                .map(|id| WaitingOn::Adoption { replica: *id }),
+        );
+    }
+    let live = state.replicas.values().filter(|replica| replica.is_live());
+    reasons.extend(
+        live.filter(|replica| replica.version == version)
+            .filter_map(|replica| why_not_available(state, replica, now)),
+    );
+    if let Some(version) = state.version(version)
+        && let Some(instant) = version.backoff.not_before
+        && instant > now
+    {
+        reasons.push(WaitingOn::Backoff {
+            version: version.version,
+            remaining_seconds: (instant - now).as_seconds(),
+            failures: version.backoff.failures,
+        });
+    }
+    reasons
+}
+
+fn why_not_available(state: &ServiceState, replica: &Replica, now: Timestamp) -> Option<WaitingOn> {
+    let version = state.version(replica.version)?;
+    let (id, since) = (replica.id, |instant: Option<Timestamp>| {
+        instant.map_or(0.0, |instant| (now - instant).as_seconds())
+    });
+    match replica.status {
+        ReplicaStatus::Pending => Some(WaitingOn::Pending { replica: id }),
+        ReplicaStatus::Provisioning => Some(WaitingOn::Provisioning {
+            replica: id,
+            detail: replica.detail.clone(),
+            elapsed_seconds: since(replica.launched_at),
+        }),
+        ReplicaStatus::Starting => Some(WaitingOn::Starting {
+            replica: id,
+            elapsed_seconds: since(replica.app_started_at),
+            limit_seconds: version.spec.readiness_probe.initial_delay_seconds,
+            last_probe_failure: replica.last_probe_failure.clone(),
+        }),
+        ReplicaStatus::NotReady => Some(WaitingOn::NotReady {
+            replica: id,
+            last_probe_failure: replica.last_probe_failure.clone(),
+        }),
+        ReplicaStatus::Ready
+            if !replica.is_available(now, version.settings.min_healthy_seconds) =>
+        {
+            Some(WaitingOn::Settling {
+                replica: id,
+                elapsed_seconds: since(replica.ready_since),
+                limit_seconds: version.settings.min_healthy_seconds,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// What a replica on its way out waits for.
+#[must_use]
+pub fn ending_waits_on(
+    state: &ServiceState,
+    replica: &Replica,
+    now: Timestamp,
+) -> Option<WaitingOn> {
+    let ending = replica.ending.as_ref().filter(|ending| !ending.released)?;
+    if ending.terminate_asked {
+        return Some(WaitingOn::Stopping {
+            replica: replica.id,
+        });
+    }
+    match replica.routed {
+        Routed::LeftIn(generation) if state.live.counted_at < generation => {
+            Some(WaitingOn::ProxyAcknowledgement { generation })
+        }
+        Routed::LeftIn(_) => Some(WaitingOn::Draining {
+            replica: replica.id,
+            in_flight: state.live.in_flight.get(&replica.id).copied().unwrap_or(0),
+            remaining_seconds: (ending.drain_deadline - now).as_seconds().max(0.0),
+        }),
+        Routed::Never | Routed::InTable => Some(WaitingOn::Stopping {
+            replica: replica.id,
+        }),
+    }
+}
+
+impl WaitingOn {
+    /// `replica 4: starting, 12s of 1200s`.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Pending { replica } => format!("replica {replica}: launch not begun"),
+            Self::Provisioning {
+                replica,
+                detail,
+                elapsed_seconds,
+            } => {
+                let detail = detail.as_deref().unwrap_or("provisioning");
+                format!("replica {replica}: {detail}, {}s", elapsed_seconds.floor())
+            }
+            Self::Starting {
+                replica,
+                elapsed_seconds,
+                limit_seconds,
+                ..
+            } => {
+                format!(
+                    "replica {replica}: starting, {}s of {limit_seconds}s",
+                    elapsed_seconds.floor()
+                )
+            }
+            Self::Settling {
+                replica,
+                elapsed_seconds,
+                limit_seconds,
+            } => {
+                format!(
+                    "replica {replica}: ready for {}s of {limit_seconds}s",
+                    elapsed_seconds.floor()
+                )
+            }
+            Self::NotReady {
+                replica,
+                last_probe_failure,
+            } => {
+                let seen = last_probe_failure.as_deref().unwrap_or("no answer");
+                format!("replica {replica}: not ready, {seen}")
+            }
+            Self::Adoption { replica } => {
+                format!("replica {replica}: to pass the new readiness probe")
+            }
+            Self::Backoff {
+                remaining_seconds,
+                failures,
+                ..
+            } => {
+                let times = if *failures == 1 {
+                    "failure"
+                } else {
+                    "failures in a row"
+                };
+                format!(
+                    "next launch in {}s after {failures} {times}",
+                    remaining_seconds.ceil()
+                )
+            }
+            Self::ProxyAcknowledgement { generation } => {
+                format!("the proxy to acknowledge routing table {generation}")
+            }
+            Self::Draining {
+                replica,
+                in_flight,
+                remaining_seconds,
+            } => format!(
+                "replica {replica}: draining, {in_flight} in flight, at most {}s more",
+                remaining_seconds.ceil()
+            ),
+            Self::Stopping { replica } => format!("replica {replica}: stopping"),
+        }
+    }
+}
+
+/// Replicas of a version that are available.
+#[must_use]
+pub fn available(state: &ServiceState, version: Version, now: Timestamp) -> u32 {
+    let Some(known) = state.version(version) else {
+        return 0;
+    };
+    let seconds = known.settings.min_healthy_seconds;
+    let replicas = state.replicas.values();
+    let there = replicas
+        .filter(|r| r.version == version && r.is_available(now, seconds))
+        .count();
+    u32::try_from(there).unwrap_or(u32::MAX)
+}
+
+/// The line under the service table: what an update is doing and why it waits, or how it failed.
+#[must_use]
+pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp) -> String {
+    let (version, mode) = (rollout.version, rollout.mode.as_str());
+    match &rollout.outcome {
+        None => {
+            let (ready, wanted) = (ready(state, version), state.target());
+            let waits = waiting_on(state, version, now);
+            let next = waits.first().map_or_else(
+                || "waiting for old replicas to leave".to_owned(),
+                |first| format!("waiting for {}", first.sentence()),
+            );
+            format!(
+                "Updating to version {version} ({mode}): {ready} of {wanted} new replicas ready, {next}"
+            )
+        }
+        Some(Outcome::Succeeded { .. }) => format!("Updated to version {version} ({mode})"),
+        Some(Outcome::Failed {
+            reason, back_to, ..
+        }) => {
+            let next = match back_to {
+                Some(version) => format!("version {version} goes on serving"),
+                None => "there was no good version to go back to".to_owned(),
+            };
+            format!("Update to version {version} ({mode}) failed: {reason}; {next}")
+        }
+        Some(Outcome::Superseded { by, .. }) => {
+            format!("Update to version {version} ({mode}) was superseded by version {by}")
+        }
+    }
+}
+
+/// What is worth saying of a service beside its rollout.
+#[must_use]
+pub fn service_message(state: &ServiceState, now: Timestamp) -> Option<String> {
+    if let Some(reason) = &state.endpoint_error {
+        return Some(format!("The endpoint cannot be had: {reason}"));
+    }
+    if state.phase != ServicePhase::Running {
+        let waits = state
+            .replicas
+            .values()
+            .find_map(|r| ending_waits_on(state, r, now));
+        return waits.map(|wait| format!("Shutting down: waiting for {}", wait.sentence()));
+    }
+    if state.rollout_in_progress().is_some() {
+        return None;
+    }
+    let desired = state.version(state.desired)?;
+    if let Some(failure) = &desired.failure {
+        return Some(format!(
+            "Version {} failed: {}",
+            desired.version, failure.reason
+        ));
+    }
+    let (ready, wanted) = (ready(state, desired.version), state.target());
+    let waits = waiting_on(state, desired.version, now)
+        .into_iter()
+        .find(|wait| !matches!(wait, WaitingOn::Settling { .. }));
+    let wait = waits.filter(|_| ready < wanted)?;
+    Some(format!(
+        "{ready} of {wanted} replicas ready, waiting for {}",
+        wait.sentence()
+    ))
+}
+
+fn ready(state: &ServiceState, version: Version) -> u32 {
+    let replicas = state.replicas.values();
+    let there = replicas
+        .filter(|replica| replica.version == version && replica.is_ready())
+        .count();
+    u32::try_from(there).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,121 @@
+//! Rollouts: how replicas of one version give way to those of the next.
+//!
+//! Problem: bring every replica to the desired version while serving capacity never falls below what it was
+//! meant to be, whatever the new version does.
+//!
+//! Words. *Target* T: what the autoscaler wants now. *New* and *old*: live replicas of the desired version and of
+//! any other. *Available*: READY without a break for `min_healthy_seconds`. *Floor*: T, but no more than the
+//! trusted version's own limits allow (an update from 2 to 3 replicas owes no third old one).
+//!
+//! Rules.
+//! 1. New replicas are launched up to T, unless the version has failed or its back-off says to wait.
+//! 2. Rolling: traffic goes to old and new. Whenever available new + live old exceeds T, surplus old drain: those
+//!    not READY first, then the lowest version.
+//! 3. Blue-green: traffic stays on old until T new are available; then one table flips it wholly to new, and
+//!    old drain. Only when no old replica is READY any more does traffic flip early, to what is there.
+//! 4. If available new + live old falls below the floor, the difference is launched of the *trusted* version.
+//! 5. A version fails when a replica of it fails by its own fault before any was available, when too many fail
+//!    later on, or when nothing moved for the progress deadline. Machines that are lost never count. A failed
+//!    version is launched no more; its replicas that are not READY end at once; the trusted version is desired
+//!    again, and rule 2 takes the rest back.
+//! 6. An update during an update supersedes it: replicas of the superseded version that serve stay until they
+//!    are replaced; the others end at once.
+//!
+//! Cold start: the first version has no rollout; it becomes trusted once T of it are available. Recovery: all of
+//! this is state, so a restart resumes where it was.
+
+mod blue_green;
+mod converge;
+mod failure;
+mod rolling;
+mod update;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::routing::{ReplicaId, Version};
+use crate::time::Timestamp;
+
+pub(crate) use converge::{converge, end_replica, scale_down_order};
+pub(crate) use failure::{own_fault, progress_deadline};
+pub(crate) use update::{adoption_probed, update};
+
+/// How an update replaces replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateMode {
+    /// Traffic goes to old and new until all new are ready.
+    #[default]
+    Rolling,
+    /// Traffic goes wholly to old, then wholly to new.
+    BlueGreen,
+}
+
+impl UpdateMode {
+    /// The name as users write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rolling => "rolling",
+            Self::BlueGreen => "blue_green",
+        }
+    }
+}
+
+/// One update of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// The version it brings.
+    pub version: Version,
+    /// How.
+    pub mode: UpdateMode,
+    /// When it was accepted.
+    pub started_at: Timestamp,
+    /// When a replica last got further; the progress deadline counts from here.
+    pub progress_at: Timestamp,
+    /// The most replicas of the version that were available at one time.
+    pub most_available: u32,
+    /// Failures by the version's own fault after it had been available.
+    pub late_failures: u32,
+    /// Replicas that are what the version asks for, but must pass its new readiness probe before they take its
+    /// number; with the failed probes in a row.
+    pub adopting: BTreeMap<ReplicaId, u32>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+}
+
+/// How a rollout ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    /// Every replica is of the new version.
+    Succeeded {
+        /// When.
+        at: Timestamp,
+    },
+    /// The version failed; the trusted one is desired again, if there is one.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// A sentence for the person.
+        reason: String,
+        /// The version that is desired again.
+        back_to: Option<Version>,
+    },
+    /// A later update took its place.
+    Superseded {
+        /// When.
+        at: Timestamp,
+        /// By which version.
+        by: Version,
+    },
+}
+
+impl Rollout {
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn is_in_progress(&self) -> bool {
+        self.outcome.is_none()
+    }
+}

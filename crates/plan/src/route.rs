@@ -1,0 +1,80 @@
+//! Makes the one routing table of a step: READY replicas of the versions that have traffic. A new generation is
+//! made only when something in it changed.
+
+use crate::action::Action;
+use crate::context::Context;
+use crate::happening::HappeningKind;
+use crate::replica::Routed;
+use crate::routing::{RoutingTable, Upstream};
+use crate::state::{ServicePhase, ServiceState};
+
+pub(crate) fn route(context: &mut Context) {
+    if matches!(
+        context.state.phase,
+        ServicePhase::Withdrawing | ServicePhase::Gone
+    ) {
+        return;
+    }
+    let Some(mut table) = wanted(&context.state) else {
+        return;
+    };
+    if context
+        .state
+        .table
+        .as_ref()
+        .is_some_and(|current| *current == table)
+    {
+        return;
+    }
+    let before = context.state.active_versions();
+    table.generation += 1;
+    for replica in context.state.replicas.values_mut() {
+        if table
+            .upstreams
+            .iter()
+            .any(|upstream| upstream.replica_id == replica.id)
+        {
+            replica.routed = Routed::InTable;
+        } else if replica.routed == Routed::InTable {
+            replica.routed = Routed::LeftIn(table.generation);
+        }
+    }
+    context.state.table = Some(table.clone());
+    context.actions.push(Action::Route { table });
+    let after = context.state.active_versions();
+    if before != after && !after.is_empty() {
+        let names: Vec<String> = after.iter().map(ToString::to_string).collect();
+        let message = format!("traffic goes to version {}", names.join(" and "));
+        context.tell(HappeningKind::TrafficMoved, None, None, message);
+    }
+}
+
+/// The table that the state asks for, with the generation of the newest one.
+fn wanted(state: &ServiceState) -> Option<RoutingTable> {
+    let spec = &state.version(state.desired)?.spec;
+    let upstreams = state
+        .replicas
+        .values()
+        .filter(|replica| {
+            replica.is_ready()
+                && replica.ending.is_none()
+                && state.traffic.contains(&replica.version)
+        })
+        .filter_map(|replica| {
+            Some(Upstream {
+                replica_id: replica.id,
+                version: replica.version,
+                address: replica.endpoint?,
+                weight: 1.0,
+            })
+        })
+        .collect();
+    Some(RoutingTable {
+        service: state.name.clone(),
+        generation: state.generation(),
+        listen: state.listen,
+        policy: spec.load_balancing_policy,
+        stream_timeout_seconds: spec.load_balancer.stream_timeout_seconds,
+        upstreams,
+    })
+}

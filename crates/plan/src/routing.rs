@@ -1,0 +1,136 @@
+//! What the planner tells the proxy and what it hears back: routing tables with generations, and reports.
+//!
+//! A table is complete: it replaces the one before it in one step, for all worker threads at once. Its
+//! generation only grows. The proxy acknowledges a generation once no new request can be given to a replica
+//! that the table does not name; requests already given away go on and stay in the in-flight counts until
+//! they end. (Promise 1, "route before stop".)
+//!
+//! On the wire (a Unix socket) each value is one line of JSON.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use spec::LoadBalancingPolicy;
+
+use crate::time::Timestamp;
+
+/// Number of a replica, from 1, never used twice within a service.
+pub type ReplicaId = u32;
+/// Number of a version, from 1.
+pub type Version = u32;
+/// Number of a routing table of one service; grows by one with each table.
+pub type Generation = u64;
+
+/// Everything the proxy must know of one service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoutingTable {
+    /// Name of the service.
+    pub service: String,
+    /// Number of this table.
+    pub generation: Generation,
+    /// Address and port of the endpoint.
+    pub listen: SocketAddr,
+    /// How a replica is chosen.
+    pub policy: LoadBalancingPolicy,
+    /// Seconds of silence from a replica after which a request is given up.
+    pub stream_timeout_seconds: f64,
+    /// The replicas that may be given requests.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// One replica in a routing table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// The replica.
+    pub replica_id: ReplicaId,
+    /// Its version.
+    pub version: Version,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// Requests per second it is meant for, for `instance_aware_least_load`; 1 where that says nothing.
+    pub weight: f64,
+}
+
+/// From the controller to the proxy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "command")]
+pub enum ProxyCommand {
+    /// Put this table in force. A table whose generation is not newer than the one in force is
+    /// acknowledged again and changes nothing.
+    Apply {
+        /// The table.
+        table: RoutingTable,
+    },
+    /// Close the endpoint of a service and forget it. Requests in flight go on.
+    Withdraw {
+        /// Name of the service.
+        service: String,
+    },
+}
+
+/// From the proxy to the controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "report")]
+pub enum ProxyReport {
+    /// First report on each connection: what is in force.
+    Hello {
+        /// Process id of the proxy.
+        pid: u32,
+        /// The services served and the generation of each one's table.
+        tables: Vec<(String, Generation)>,
+    },
+    /// The table of this generation is in force for every worker, and the endpoint listens.
+    Acknowledged {
+        /// Name of the service.
+        service: String,
+        /// Generation in force.
+        generation: Generation,
+        /// Requests in flight per replica, counted after the table came in force: replicas in the table, and
+        /// those that left it and still have some. (So that an idle replica can be stopped at once.)
+        in_flight: Vec<(ReplicaId, u32)>,
+    },
+    /// The table could not be put in force (the port is taken, say); the one before stays in force.
+    Refused {
+        /// Name of the service.
+        service: String,
+        /// Generation refused.
+        generation: Generation,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// The endpoint of the service is closed and forgotten.
+    Withdrawn {
+        /// Name of the service.
+        service: String,
+    },
+    /// Sent each second for a service that had traffic or whose counts changed, and at once when the last
+    /// request of a replica that left the table has ended.
+    Traffic {
+        /// Name of the service.
+        service: String,
+        /// Generation in force.
+        generation: Generation,
+        /// Requests in flight per replica; replicas in the table, and those that left it and still have some.
+        in_flight: Vec<(ReplicaId, u32)>,
+        /// Requests that arrived since the last report of this service.
+        arrivals: Vec<Arrivals>,
+    },
+    /// A connection to a replica failed; the controller may want to probe it at once.
+    UpstreamFailed {
+        /// Name of the service.
+        service: String,
+        /// The replica.
+        replica_id: ReplicaId,
+        /// What happened, for a person.
+        error: String,
+    },
+}
+
+/// Requests that arrived at one instant, or close enough to count as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrivals {
+    /// When.
+    pub at: Timestamp,
+    /// How many.
+    pub count: u32,
+}

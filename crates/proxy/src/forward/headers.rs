@@ -1,0 +1,242 @@
+//! What a proxy changes in the head of a message (RFC 9110 section 7.6, RFC 9112 section 3).
+//!
+//! Requests: the target becomes origin-form with path and query byte for byte; headers that concern
+//! one connection only are removed; `X-Forwarded-For` is extended, `X-Forwarded-Proto` and
+//! `X-Forwarded-Host` are set where absent. `Host` stays as received. Answers: headers of one
+//! connection are removed, nothing is added.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, Method, Uri, Version, request, response};
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+
+use super::answer::{AnswerBody, OwnAnswer};
+use crate::log::RequestRecord;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// A request that no replica shall see.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rejection {
+    status: StatusCode,
+    detail: &'static str,
+}
+
+impl Rejection {
+    const fn bad(detail: &'static str) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            detail,
+        }
+    }
+
+    pub(super) fn into_answer(self, record: RequestRecord) -> Response<AnswerBody> {
+        OwnAnswer::rejected(self.status, self.detail).into_response(record)
+    }
+}
+
+/// Whether the client says that it will send no further request on this connection.
+pub(super) fn is_last_request(request: &Request<Incoming>) -> bool {
+    let named = |option| has_connection_option(request.headers(), option);
+    named("close") || (request.version() == Version::HTTP_10 && !named("keep-alive"))
+}
+
+/// Whether the client asks for another protocol on this connection. The upgrade to HTTP/2 is passed
+/// over: it is obsolete (RFC 9113 section 3.1), it would end the rewriting of heads, and whoever
+/// asks can do without.
+pub(super) fn wants_upgrade<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    request.version() == Version::HTTP_11
+        && request.method() != Method::CONNECT
+        && has_connection_option(headers, "upgrade")
+        && headers
+            .get(UPGRADE)
+            .is_some_and(|protocol| protocol != "h2c")
+}
+
+/// Whether doing it twice is the same as doing it once (RFC 9110 section 9.2.2).
+pub(super) fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+/// Makes the head of a client's request the head of a request to a replica. `upgrade` says whether
+/// the client asks for another protocol, see [`wants_upgrade`].
+pub(super) fn prepare_request(
+    parts: &mut request::Parts,
+    peer: IpAddr,
+    has_body: bool,
+    upgrade: bool,
+) -> Result<(), Rejection> {
+    if parts.method == Method::CONNECT {
+        let detail = "CONNECT is for forward proxies; this is an endpoint of a service";
+        return Err(Rejection {
+            status: StatusCode::NOT_IMPLEMENTED,
+            detail,
+        });
+    }
+    set_host(parts)?;
+    set_origin_form(parts)?;
+    parts.version = Version::HTTP_11;
+
+    let headers = &mut parts.headers;
+    let upgrade = headers.get(UPGRADE).filter(|_| upgrade).cloned();
+    let takes_trailers = has_option(headers, &TE, "trailers");
+    remove_connection_headers(headers);
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    } else if takes_trailers {
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if has_body && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    add_forwarded(headers, peer);
+    Ok(())
+}
+
+/// Makes the head of a replica's answer the head of the answer to the client.
+pub(super) fn clean_answer(parts: &mut response::Parts) {
+    remove_connection_headers(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+}
+
+/// The answer that tells the client that the protocol is switched.
+pub(super) fn upgrade_answer(mut parts: response::Parts) -> Response<AnswerBody> {
+    let protocol = parts.headers.get(UPGRADE).cloned();
+    remove_connection_headers(&mut parts.headers);
+    parts
+        .headers
+        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        parts.headers.insert(UPGRADE, protocol);
+    }
+    parts.version = Version::HTTP_11;
+    Response::from_parts(parts, AnswerBody::empty())
+}
+
+/// One `Host` (RFC 9112 section 3.2): an absolute target overrules it, HTTP/1.0 may lack it.
+fn set_host(parts: &mut request::Parts) -> Result<(), Rejection> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let first = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Rejection::bad("the request has more than one Host header"));
+    }
+    let authority = parts.uri.authority().map(|authority| {
+        // User information is not part of Host.
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        HeaderValue::from_str(host)
+    });
+    match (authority, first) {
+        (Some(Ok(host)), _) => {
+            parts.headers.insert(HOST, host);
+        }
+        (Some(Err(_)), _) => return Err(Rejection::bad("the target names no valid host")),
+        (None, Some(_)) => {}
+        (None, None) if parts.version == Version::HTTP_10 => {
+            // HTTP/1.1, which replicas are spoken to in, wants the header; empty means "none is
+            // known".
+            parts.headers.insert(HOST, HeaderValue::from_static(""));
+        }
+        (None, None) => return Err(Rejection::bad("the request has no Host header")),
+    }
+    Ok(())
+}
+
+/// Leaves path and query, byte for byte, of whatever form the target has.
+fn set_origin_form(parts: &mut request::Parts) -> Result<(), Rejection> {
+    const NO_PATH: Rejection = Rejection::bad("the target of the request has no path");
+    let target = parts.uri.path_and_query().ok_or(NO_PATH)?;
+    let is_path = target.as_str().starts_with('/');
+    let is_server = target.as_str() == "*" && parts.method == Method::OPTIONS;
+    if !is_path && !is_server {
+        return Err(NO_PATH);
+    }
+    if parts.uri.authority().is_some() {
+        let mut origin_form = http::uri::Parts::default();
+        origin_form.path_and_query = Some(target.clone());
+        parts.uri = Uri::from_parts(origin_form).map_err(|_| NO_PATH)?;
+    }
+    Ok(())
+}
+
+/// Removes the headers that concern one connection only (RFC 9110 section 7.6.1) and those that
+/// `Connection` names. The length of the body and the host are not the client's to take away.
+fn remove_connection_headers(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = options(headers, &CONNECTION)
+            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+            .filter(|name| *name != CONTENT_LENGTH && *name != HOST)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+fn add_forwarded(headers: &mut HeaderMap, peer: IpAddr) {
+    let peer = peer.to_canonical();
+    let before = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .map(HeaderValue::as_bytes);
+    let mut chain: Vec<u8> = Vec::new();
+    for value in before.filter(|value| !value.is_empty()) {
+        chain.extend_from_slice(value);
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(peer.to_string().as_bytes());
+    if let Ok(chain) = HeaderValue::from_bytes(&chain) {
+        headers.insert(X_FORWARDED_FOR, chain);
+    }
+    headers
+        .entry(X_FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static("http"));
+    if let Some(host) = headers.get(HOST).filter(|host| !host.is_empty()).cloned() {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+}
+
+fn has_connection_option(headers: &HeaderMap, option: &str) -> bool {
+    has_option(headers, &CONNECTION, option)
+}
+
+fn has_option(headers: &HeaderMap, name: &HeaderName, option: &str) -> bool {
+    options(headers, name).any(|found| found.eq_ignore_ascii_case(option))
+}
+
+/// The members of a comma-separated header, over all its lines.
+fn options<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|option| !option.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+use super::*;
+
+const PEER: &str = "192.0.2.7";
+
+fn prepared(request: request::Builder) -> Result<request::Parts, Rejection> {
+    let request = request.body(()).unwrap();
+    let upgrade = wants_upgrade(&request);
+    let (mut parts, ()) = request.into_parts();
+    prepare_request(&mut parts, PEER.parse().unwrap(), false, upgrade)?;
+    Ok(parts)
+}
+
+fn get(target: &str) -> request::Builder {
+    Request::builder().uri(target).header("host", "example.org")
+}
+
+#[test]
+fn path_and_query_stay_byte_for_byte() {
+    for target in [
+        "/",
+        "/a%2Fb",
+        "/a//b/../c/",
+        "/?",
+        "/a?b?c=%20&d=+",
+        "/%C3%A4;x=1,2",
+        "//x",
+        "/a{b}|c",
+    ] {
+        assert_eq!(prepared(get(target)).unwrap().uri.to_string(), target);
+    }
+}
+
+#[test]
+fn an_absolute_target_gives_path_and_host() {
+    let parts = prepared(get("http://user@other.example:81/a?b")).unwrap();
+    assert_eq!(parts.uri.to_string(), "/a?b");
+    assert_eq!(parts.headers["host"], "other.example:81");
+}
+
+#[test]
+fn targets_and_hosts_that_make_no_sense_are_rejected() {
+    let no_host = Request::builder().uri("/");
+    let two_hosts = get("/").header("host", "other");
+    let authority = get("example.org:80");
+    let star = get("*");
+    for request in [no_host, two_hosts, authority, star] {
+        assert_eq!(
+            prepared(request).unwrap_err().status,
+            StatusCode::BAD_REQUEST
+        );
+    }
+    let connect = get("example.org:80").method(Method::CONNECT);
+    assert_eq!(
+        prepared(connect).unwrap_err().status,
+        StatusCode::NOT_IMPLEMENTED
+    );
+    assert!(prepared(get("*").method(Method::OPTIONS)).is_ok());
+}
+
+#[test]
+fn http_1_0_needs_no_host() {
+    let parts = prepared(Request::builder().uri("/").version(Version::HTTP_10)).unwrap();
+    assert_eq!(
+        (parts.version, parts.headers["host"].as_bytes()),
+        (Version::HTTP_11, &b""[..])
+    );
+    assert!(!parts.headers.contains_key(X_FORWARDED_HOST));
+}
+
+#[test]
+fn headers_of_the_connection_are_removed_and_others_stay() {
+    let request = get("/")
+        .header("connection", "close, X-Private, Host, content-length")
+        .header("connection", "x-other")
+        .header("x-private", "1")
+        .header("x-other", "2")
+        .header("content-length", "0")
+        .header("keep-alive", "timeout=5")
+        .header("proxy-connection", "keep-alive")
+        .header("te", "gzip")
+        .header("upgrade", "websocket")
+        .header("authorization", "Bearer x");
+    let headers = prepared(request).unwrap().headers;
+    for gone in [
+        "connection",
+        "x-private",
+        "x-other",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+    ] {
+        assert!(!headers.contains_key(gone), "{gone}");
+    }
+    assert!(!headers.contains_key("upgrade"), "not named by Connection");
+    assert_eq!(headers["host"], "example.org");
+    assert_eq!(headers["content-length"], "0");
+    assert_eq!(headers["authorization"], "Bearer x");
+}
+
+#[test]
+fn an_upgrade_and_the_wish_for_trailers_are_passed_on() {
+    let request = get("/")
+        .header("connection", "keep-alive, Upgrade")
+        .header("upgrade", "websocket");
+    let headers = prepared(request).unwrap().headers;
+    assert_eq!(
+        (&headers["connection"], &headers["upgrade"]),
+        (&"upgrade".parse().unwrap(), &"websocket".parse().unwrap())
+    );
+    let headers = prepared(get("/").header("te", "gzip, trailers"))
+        .unwrap()
+        .headers;
+    assert_eq!(
+        (&headers["connection"], &headers["te"]),
+        (&"te".parse().unwrap(), &"trailers".parse().unwrap())
+    );
+}
+
+#[test]
+fn an_upgrade_to_http_2_is_passed_over() {
+    let request = get("/")
+        .header("connection", "Upgrade, HTTP2-Settings")
+        .header("upgrade", "h2c")
+        .header("http2-settings", "x");
+    let headers = prepared(request).unwrap().headers;
+    for gone in ["connection", "upgrade", "http2-settings"] {
+        assert!(!headers.contains_key(gone), "{gone}");
+    }
+}
+
+#[test]
+fn forwarded_headers_are_extended_or_set_where_absent() {
+    let headers = prepared(get("/")).unwrap().headers;
+    assert_eq!(headers["x-forwarded-for"], PEER);
+    assert_eq!(headers["x-forwarded-proto"], "http");
+    assert_eq!(headers["x-forwarded-host"], "example.org");
+
+    let request = get("/")
+        .header("x-forwarded-for", "198.51.100.1")
+        .header("x-forwarded-for", "198.51.100.2")
+        .header("x-forwarded-proto", "https")
+        .header("x-forwarded-host", "public.example");
+    let headers = prepared(request).unwrap().headers;
+    assert_eq!(
+        headers["x-forwarded-for"],
+        "198.51.100.1, 198.51.100.2, 192.0.2.7"
+    );
+    assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
+    assert_eq!(headers["x-forwarded-proto"], "https");
+    assert_eq!(headers["x-forwarded-host"], "public.example");
+}
+
+#[test]
+fn an_answer_keeps_its_cookies_apart_and_loses_its_connection_headers() {
+    let response = Response::builder()
+        .header("set-cookie", "a=1")
+        .header("set-cookie", "b=2")
+        .header("connection", "close, x-internal")
+        .header("x-internal", "1")
+        .header("transfer-encoding", "chunked")
+        .header("server", "replica")
+        .body(());
+    let (mut parts, ()) = response.unwrap().into_parts();
+    clean_answer(&mut parts);
+    let cookies: Vec<_> = parts.headers.get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["a=1", "b=2"]);
+    assert_eq!(parts.headers.len(), 3, "{:?}", parts.headers);
+}

@@ -1,0 +1,271 @@
+//! A thread that serves: its own runtime, one accept loop per listener, its own connections to
+//! replicas.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use plan::routing::Upstream;
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::serve_connection;
+use crate::forward::Endpoint;
+use crate::log::{Event, LogSender};
+use crate::pool::Pool;
+use crate::routing::Service;
+
+/// How often idle connections to replicas are looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause when no connection can be accepted, for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A want that goes on is logged once in this many pauses.
+const PAUSES_PER_EVENT: u32 = 200;
+
+/// What the control plane asks of a serving thread.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Accept connections of `service` on `listener`; `started` hears when that is so.
+    Serve {
+        service: Arc<Service>,
+        address: SocketAddr,
+        listener: OwnedFd,
+        started: oneshot::Sender<io::Result<()>>,
+    },
+    /// Accept what waits on `address`, then no more; `closed` hears when the listeners are closed.
+    Close {
+        address: SocketAddr,
+        closed: oneshot::Sender<()>,
+    },
+    /// Keep idle connections of `service` to these replicas only.
+    Keep {
+        service: Arc<Service>,
+        upstreams: Arc<[Upstream]>,
+    },
+    /// Accept no more, finish, end; `accept_waiting` says whether what waits is accepted first.
+    Drain {
+        accept_waiting: bool,
+        drained: oneshot::Sender<()>,
+    },
+}
+
+/// Starts a thread; it ends after `Drain` or when the sender is dropped.
+pub(super) fn start(number: usize, logs: LogSender) -> io::Result<mpsc::UnboundedSender<Order>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (sender, orders) = mpsc::unbounded_channel();
+    thread::Builder::new()
+        .name(format!("proxy-{number}"))
+        .spawn(move || {
+            let _guard = AbortOnPanic;
+            let thread = ServingThread {
+                logs,
+                tasks: TaskTracker::new(),
+                endpoints: HashMap::new(),
+                accepting: HashMap::new(),
+            };
+            runtime.block_on(thread.run(orders));
+        })?;
+    Ok(sender)
+}
+
+/// A thread that is gone would strand the connections that its listeners get; without the process,
+/// the holder starts another. Panics of single connections end in their tasks and do not come here.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+struct ServingThread {
+    logs: LogSender,
+    tasks: TaskTracker,
+    endpoints: HashMap<Arc<str>, Arc<Endpoint>>,
+    accepting: HashMap<SocketAddr, Vec<AcceptLoop>>,
+}
+
+struct AcceptLoop {
+    stop: CancellationToken,
+    /// Gives the listener back.
+    task: JoinHandle<(TcpListener, Arc<Endpoint>)>,
+}
+
+impl ServingThread {
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let mut sweep = interval(SWEEP_INTERVAL);
+        loop {
+            let order = tokio::select! {
+                order = orders.recv() => order,
+                _ = sweep.tick() => {
+                    self.sweep();
+                    continue;
+                }
+            };
+            match order {
+                Some(Order::Serve {
+                    service,
+                    address,
+                    listener,
+                    started,
+                }) => {
+                    let _ = started.send(self.serve(&service, address, listener));
+                }
+                Some(Order::Close { address, closed }) => {
+                    self.close(address, true).await;
+                    let _ = closed.send(());
+                }
+                Some(Order::Keep { service, upstreams }) => {
+                    if let Some(endpoint) = self.endpoints.get(service.name()) {
+                        endpoint.pool.keep_only(&upstreams);
+                    }
+                }
+                Some(Order::Drain {
+                    accept_waiting,
+                    drained,
+                }) => {
+                    self.drain(accept_waiting).await;
+                    let _ = drained.send(());
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn serve(
+        &mut self,
+        service: &Arc<Service>,
+        address: SocketAddr,
+        listener: OwnedFd,
+    ) -> io::Result<()> {
+        let listener = TcpListener::from_std(StdTcpListener::from(listener))?;
+        let endpoint = self.endpoint(service);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(accept_loop(listener, endpoint, stop.clone()));
+        self.accepting
+            .entry(address)
+            .or_default()
+            .push(AcceptLoop { stop, task });
+        Ok(())
+    }
+
+    /// The service as this thread serves it. One of the same name that was withdrawn is another
+    /// service.
+    fn endpoint(&mut self, service: &Arc<Service>) -> Arc<Endpoint> {
+        let known = self.endpoints.get(service.name());
+        if let Some(endpoint) = known.filter(|known| Arc::ptr_eq(&known.service, service)) {
+            return Arc::clone(endpoint);
+        }
+        let endpoint = Arc::new(Endpoint {
+            service: Arc::clone(service),
+            pool: Pool::default(),
+            logs: self.logs.clone(),
+            tasks: self.tasks.clone(),
+        });
+        self.endpoints
+            .insert(Arc::clone(service.name()), Arc::clone(&endpoint));
+        endpoint
+    }
+
+    async fn close(&mut self, address: SocketAddr, accept_waiting: bool) {
+        for accepting in self.accepting.remove(&address).unwrap_or_default() {
+            accepting.stop.cancel();
+            let Ok((listener, endpoint)) = accepting.task.await else {
+                continue;
+            };
+            if accept_waiting {
+                accept_waiting_connections(listener, &endpoint);
+            }
+        }
+        self.endpoints
+            .retain(|_, endpoint| !endpoint.service.closing().is_cancelled());
+    }
+
+    async fn drain(&mut self, accept_waiting: bool) {
+        let addresses: Vec<_> = self.accepting.keys().copied().collect();
+        for address in addresses {
+            self.close(address, accept_waiting).await;
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn sweep(&self) {
+        for endpoint in self.endpoints.values() {
+            endpoint.pool.sweep();
+        }
+    }
+}
+
+async fn accept_loop(
+    listener: TcpListener,
+    endpoint: Arc<Endpoint>,
+    stop: CancellationToken,
+) -> (TcpListener, Arc<Endpoint>) {
+    let mut pauses: u32 = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return (listener, endpoint),
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pauses = 0;
+                spawn_connection(stream, peer, &endpoint);
+            }
+            Err(error) if is_want_of_resources(&error) => {
+                if pauses.is_multiple_of(PAUSES_PER_EVENT) {
+                    let event = Event::new("accept_paused", error.to_string());
+                    endpoint.logs.event(event.of(endpoint.service.name()));
+                }
+                pauses = pauses.wrapping_add(1);
+                sleep(ACCEPT_PAUSE).await;
+            }
+            // The client was gone before its connection was accepted.
+            Err(_) => {}
+        }
+    }
+}
+
+/// What has been connected but not accepted would be reset when the listener closes.
+fn accept_waiting_connections(listener: TcpListener, endpoint: &Arc<Endpoint>) {
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    while let Ok((stream, peer)) = listener.accept() {
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            spawn_connection(stream, peer, endpoint);
+        }
+    }
+}
+
+fn spawn_connection(stream: TcpStream, peer: SocketAddr, endpoint: &Arc<Endpoint>) {
+    endpoint
+        .tasks
+        .spawn(serve_connection(stream, peer, Arc::clone(endpoint)));
+}
+
+fn is_want_of_resources(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}

@@ -1,0 +1,221 @@
+//! From a request to a version that can be accepted: files are copied and hashed, everything that can be refused is
+//! refused here, before a version number exists.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use api::{ErrorCode, UpdateMode};
+use controller::{NewVersion, Snapshots};
+use plan::settings::UpdateSettings;
+use spec::files;
+use spec::{FileMountSource, FilesDigest, ResourceCandidate, Task, Workdir};
+use store::{FileSource, VersionFiles};
+
+use crate::error::Refusal;
+
+/// First port given to an endpoint (as SkyServe's load balancers).
+pub(crate) const FIRST_ENDPOINT_PORT: u16 = 30001;
+/// Address that endpoints listen on; every address of the machine unless set.
+pub(crate) const ENDPOINT_HOST_VARIABLE: &str = "SKYSERVE_ENDPOINT_HOST";
+
+/// Copies the task's files and works out what the version is. Keep [`Snapshots::hold`] until it is committed.
+pub(crate) fn version(
+    snapshots: &Snapshots,
+    task: Task,
+    yaml: String,
+    base_dir: &Path,
+    mode: UpdateMode,
+) -> Result<NewVersion, Refusal> {
+    let Some(service) = task.service.clone() else {
+        return Err(Refusal::invalid(
+            "Service section not found. Add a 'service:' section to the YAML.",
+        ));
+    };
+    let missing: Vec<&str> = task.missing_secrets().collect();
+    if !missing.is_empty() {
+        return Err(Refusal::invalid(format!(
+            "These secrets have no value: {}. Give each with --secret NAME=VALUE.",
+            missing.join(", ")
+        )));
+    }
+    local_candidate(&task)?;
+    let (files, digest) = snapshot(snapshots, &task, base_dir)?;
+    let task_hash = task.task_hash(&digest).to_string();
+    let use_spot = task
+        .resources
+        .candidates
+        .iter()
+        .any(|candidate| candidate.use_spot);
+    let settings = UpdateSettings::defaults(&service);
+    Ok(NewVersion {
+        task,
+        service,
+        yaml,
+        files,
+        task_hash,
+        use_spot,
+        mode,
+        settings,
+    })
+}
+
+/// Placement, as long as there is one infra: some candidate must allow this machine.
+fn local_candidate(task: &Task) -> Result<(), Refusal> {
+    let allows = |candidate: &ResourceCandidate| {
+        let infra = candidate.infra.as_deref().or(candidate.cloud.as_deref());
+        infra.is_none_or(|infra| matches!(infra.split('/').next(), Some("local" | "*")))
+    };
+    if task.resources.candidates.iter().any(allows) {
+        return Ok(());
+    }
+    let asked: Vec<&str> = task
+        .resources
+        .candidates
+        .iter()
+        .filter_map(|candidate| candidate.infra.as_deref().or(candidate.cloud.as_deref()))
+        .collect();
+    Err(Refusal::invalid(format!(
+        "No enabled infra can run this task: it asks for {}, and only 'local' (this machine) is enabled. \
+         Remove 'infra' (or 'cloud') from its resources, or pass --infra local.",
+        asked.join(" or ")
+    )))
+}
+
+fn snapshot(
+    snapshots: &Snapshots,
+    task: &Task,
+    base_dir: &Path,
+) -> Result<(VersionFiles, FilesDigest), Refusal> {
+    let mut kept = VersionFiles::default();
+    let mut digests: Vec<(&str, FilesDigest)> = Vec::new();
+    match &task.workdir {
+        None => {}
+        Some(Workdir::Local(path)) => {
+            let root = resolve(base_dir, path);
+            if !root.is_dir() {
+                return Err(Refusal::invalid(format!(
+                    "workdir '{path}' is not a folder ({}).",
+                    root.display()
+                )));
+            }
+            let (source, digest) = copy(snapshots, &root)?;
+            digests.push(("", digest));
+            kept.workdir = Some(source);
+        }
+        Some(Workdir::Git { url, .. }) => {
+            return Err(Refusal::invalid(format!(
+                "workdir from a git repository ({url}) is not supported yet; clone it and give the folder."
+            )));
+        }
+    }
+    for mount in &task.file_mounts {
+        let destination = mount.destination.as_str();
+        let FileMountSource::Local(path) = &mount.source else {
+            return Err(Refusal::invalid(format!(
+                "file_mounts '{destination}': buckets and web addresses are not supported on the local infra \
+                 yet; give a local file or folder."
+            )));
+        };
+        let (source, digest) = copy(snapshots, &resolve(base_dir, path))?;
+        digests.push((destination, digest));
+        kept.mounts.push((destination.to_owned(), source));
+    }
+    Ok((kept, FilesDigest::combine(digests)))
+}
+
+fn copy(snapshots: &Snapshots, root: &Path) -> Result<(FileSource, FilesDigest), Refusal> {
+    let entries = files::collect(root).map_err(controller::SnapshotError::from)?;
+    let digest = files::digest(&entries);
+    let source = FileSource {
+        digest: digest.hash().to_string(),
+    };
+    snapshots.make(&source.digest, root, &entries)?;
+    Ok((source, digest))
+}
+
+/// `~` is the user's home; anything relative is relative to where the user stood.
+fn resolve(base_dir: &Path, path: &str) -> PathBuf {
+    let home = || std::env::var_os("HOME").map(PathBuf::from);
+    match path.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            let rest = rest.trim_start_matches('/');
+            home().map_or_else(|| base_dir.join(path), |home| home.join(rest))
+        }
+        _ => base_dir.join(path),
+    }
+}
+
+/// The address of a new endpoint: the first port that no other service has and that can be bound now.
+pub(crate) fn endpoint(taken: &[u16]) -> Result<SocketAddr, Refusal> {
+    let host = match std::env::var(ENDPOINT_HOST_VARIABLE) {
+        Ok(host) => host.parse::<IpAddr>().map_err(|_| {
+            Refusal::invalid(format!(
+                "{ENDPOINT_HOST_VARIABLE} is '{host}', which is not an IP address."
+            ))
+        })?,
+        Err(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let free = (FIRST_ENDPOINT_PORT..=u16::MAX)
+        .filter(|port| !taken.contains(port))
+        .map(|port| SocketAddr::new(host, port))
+        .find(|address| TcpListener::bind(address).is_ok());
+    free.ok_or_else(|| Refusal::new(ErrorCode::Internal, "no free port is left for the endpoint"))
+}
+
+/// `1x[cpus=2+, mem=4+]`: the REQUESTED_RESOURCES column.
+pub(crate) fn requested_resources(task: &Task) -> String {
+    let one = |candidate: &ResourceCandidate| {
+        let mut parts: BTreeMap<u8, String> = BTreeMap::new();
+        if let Some((name, count)) = &candidate.accelerators {
+            parts.insert(0, format!("{name}:{count}"));
+        }
+        if let Some(cpus) = &candidate.cpus {
+            parts.insert(1, format!("CPU:{cpus}"));
+        }
+        if let Some(memory) = &candidate.memory {
+            parts.insert(2, format!("mem={memory}"));
+        }
+        let spot = if candidate.use_spot { "[Spot]" } else { "" };
+        let parts: Vec<String> = parts.into_values().collect();
+        let parts = if parts.is_empty() {
+            "-".to_owned()
+        } else {
+            format!("[{}]", parts.join(", "))
+        };
+        format!("{}x{spot}{parts}", task.num_nodes)
+    };
+    task.resources
+        .candidates
+        .iter()
+        .map(one)
+        .collect::<Vec<_>>()
+        .join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_relative_to_where_the_user_stood() {
+        let base = Path::new("/base");
+        assert_eq!(resolve(base, "app"), Path::new("/base/app"));
+        assert_eq!(resolve(base, "/app"), Path::new("/app"));
+        // `~name` is somebody else's home, which SkyServe does not expand either.
+        assert_eq!(resolve(base, "~other/app"), Path::new("/base/~other/app"));
+        if let Some(home) = std::env::var_os("HOME") {
+            assert_eq!(resolve(base, "~/app"), Path::new(&home).join("app"));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_gets_a_port_that_nobody_has() {
+        let first = endpoint(&[]).unwrap().port();
+        assert!(first >= FIRST_ENDPOINT_PORT);
+        let listener = TcpListener::bind(("0.0.0.0", first));
+        let second = endpoint(&[]).unwrap().port();
+        assert!(listener.is_err() || second != first);
+        assert_ne!(endpoint(&[second]).unwrap().port(), second);
+    }
+}

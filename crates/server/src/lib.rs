@@ -1,0 +1,16 @@
+//! The server: the HTTP API over a Unix socket, and the wiring of store, provider, proxy and controller.
+//!
+//! One server per home, which a lock file enforces. It may be killed at any moment: replicas and proxy go on, and
+//! the next server takes up where this one was (see the controller's module doc).
+
+mod accept;
+mod error;
+mod home;
+mod logs;
+mod names;
+mod record;
+mod routes;
+mod start;
+
+pub use home::Home;
+pub use start::{Options, ServerError, run};

@@ -1,0 +1,394 @@
+//! The API's routes; see the table in the `api` crate.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{
+    Accepted, DownRequest, ErrorCode, EventList, EventRecord, Health, ServiceList, ServiceRecord,
+    UpRequest, UpResponse, UpdateMode, UpdateRequest, UpdateResponse,
+};
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use controller::{Controller, Snapshots, View, now};
+use provider::ReplicaKey;
+use serde::Deserialize;
+use store::Store;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Refusal;
+use crate::home::Home;
+use crate::{accept, logs, names, record};
+
+/// The largest request: a task with its YAML, with room to spare.
+const BODY_LIMIT_BYTES: usize = 8 * 1024 * 1024;
+/// The longest a request may wait for a change.
+const LONGEST_WAIT_SECONDS: f64 = 60.0;
+const EVENTS_PER_ANSWER: u32 = 1000;
+
+/// What every route needs.
+pub(crate) struct Shared {
+    pub(crate) home: Home,
+    pub(crate) controller: Controller,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) started_at: f64,
+    pub(crate) stop: CancellationToken,
+    /// One acceptance at a time: it gives away ports and names.
+    pub(crate) accepting: Mutex<()>,
+}
+
+type Context = State<Arc<Shared>>;
+type Answer<T> = Result<Json<T>, Refusal>;
+
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/health", get(health))
+        .route("/v1/services", get(list).post(up))
+        .route("/v1/services/{name}", get(service))
+        .route("/v1/services/{name}/versions", post(update))
+        .route("/v1/services/{name}/down", post(down))
+        .route(
+            "/v1/services/{name}/replicas/{id}/terminate",
+            post(terminate),
+        )
+        .route("/v1/services/{name}/logs", get(service_logs))
+        .route("/v1/services/{name}/events", get(events))
+        .route("/v1/shutdown", post(shutdown))
+        .fallback(|| async { Refusal::new(ErrorCode::NotFound, "there is no such route") })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .with_state(shared)
+}
+
+async fn health(State(shared): Context) -> Json<Health> {
+    Json(Health {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at: shared.started_at,
+        home: shared.home.path().to_owned(),
+        proxy_pid: shared.controller.proxy_pid(),
+        services: shared.controller.views().len(),
+    })
+}
+
+impl Shared {
+    fn record(&self, view: &View) -> ServiceRecord {
+        let state = &view.state;
+        let version = self
+            .store
+            .version(&state.name, state.newest())
+            .ok()
+            .flatten();
+        let resources = version.map(|version| accept::requested_resources(&version.task));
+        record::service(
+            state,
+            view.revision,
+            resources.unwrap_or_else(|| "-".to_owned()),
+            now(),
+        )
+    }
+}
+
+async fn list(
+    State(shared): Context,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Answer<ServiceList> {
+    let names: Vec<String> = query
+        .into_iter()
+        .filter(|(key, _)| key == "name")
+        .map(|(_, name)| name)
+        .collect();
+    let views = shared.controller.views();
+    let mut services: BTreeMap<String, ServiceRecord> = BTreeMap::new();
+    for view in &views {
+        if names.is_empty() || names.contains(&view.state.name) {
+            services.insert(view.state.name.clone(), shared.record(view));
+        }
+    }
+    let mut not_found = names;
+    not_found.retain(|name| !services.contains_key(name));
+    not_found.dedup();
+    Ok(Json(ServiceList {
+        services: services.into_values().collect(),
+        not_found,
+    }))
+}
+
+#[derive(Deserialize)]
+struct Wait {
+    after: Option<u64>,
+    timeout_seconds: Option<f64>,
+}
+
+async fn service(
+    State(shared): Context,
+    Path(name): Path<String>,
+    Query(wait): Query<Wait>,
+) -> Answer<ServiceRecord> {
+    let view = match wait.after {
+        None => shared.controller.view(&name)?,
+        Some(after) => {
+            let seconds = wait.timeout_seconds.unwrap_or(LONGEST_WAIT_SECONDS);
+            let seconds = seconds.clamp(0.0, LONGEST_WAIT_SECONDS);
+            let timeout = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+            tokio::select! {
+                view = shared.controller.changed(&name, after, timeout) => view?,
+                () = shared.stop.cancelled() => shared.controller.view(&name)?,
+            }
+        }
+    };
+    Ok(Json(shared.record(&view)))
+}
+
+async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<UpResponse> {
+    let UpRequest {
+        name,
+        task,
+        yaml,
+        base_dir,
+    } = request;
+    names::check(&name).map_err(Refusal::invalid)?;
+    let _accepting = shared.accepting.lock().await;
+    let views = shared.controller.views();
+    if let Some(view) = views.iter().find(|view| view.state.name == name) {
+        return Err(taken(view));
+    }
+    let ports: Vec<u16> = views.iter().map(|view| view.state.listen.port()).collect();
+    let context = Arc::clone(&shared);
+    let view = blocking(move || {
+        let listen = accept::endpoint(&ports)?;
+        let held = context.snapshots.hold();
+        let mode = UpdateMode::Rolling;
+        let version = accept::version(&context.snapshots, task, yaml, &base_dir, mode)?;
+        let create = context
+            .controller
+            .create(&name, incarnation()?, listen, version);
+        let view = tokio::runtime::Handle::current().block_on(create)?;
+        drop(held);
+        Ok(view)
+    })
+    .await?;
+    Ok(Json(UpResponse {
+        name: view.state.name.clone(),
+        endpoint: record::endpoint(&view.state),
+        version: view.state.newest(),
+    }))
+}
+
+fn taken(view: &View) -> Refusal {
+    let name = &view.state.name;
+    if view.state.phase == plan::ServicePhase::Running {
+        return controller::ControllerError::Store(store::StoreError::NameTaken(name.clone()))
+            .into();
+    }
+    Refusal::new(
+        ErrorCode::Conflict,
+        format!(
+            "Service '{name}' is still shutting down. Wait for its end, or run: sky serve down {name} --now"
+        ),
+    )
+}
+
+async fn update(
+    State(shared): Context,
+    Path(name): Path<String>,
+    Json(request): Json<UpdateRequest>,
+) -> Answer<UpdateResponse> {
+    let UpdateRequest {
+        task,
+        yaml,
+        base_dir,
+        mode,
+    } = request;
+    shared.controller.view(&name)?;
+    let context = Arc::clone(&shared);
+    let updated = blocking(move || {
+        let held = context.snapshots.hold();
+        let version = accept::version(&context.snapshots, task, yaml, &base_dir, mode)?;
+        let update = context.controller.update(&name, version);
+        let updated = tokio::runtime::Handle::current().block_on(update)?;
+        drop(held);
+        Ok(updated)
+    })
+    .await?;
+    Ok(Json(UpdateResponse {
+        version: updated.version,
+        reused_replicas: updated.reused,
+    }))
+}
+
+async fn down(
+    State(shared): Context,
+    Path(name): Path<String>,
+    Json(request): Json<DownRequest>,
+) -> Answer<Accepted> {
+    shared
+        .controller
+        .down(&name, request.now, request.purge)
+        .await?;
+    Ok(Json(Accepted {
+        message: format!("Service '{name}' is scheduled to be terminated."),
+    }))
+}
+
+async fn terminate(
+    State(shared): Context,
+    Path((name, id)): Path<(String, u32)>,
+    Json(request): Json<DownRequest>,
+) -> Answer<Accepted> {
+    let DownRequest { purge, now } = request;
+    shared
+        .controller
+        .terminate_replica(&name, id, now, purge)
+        .await?;
+    let what = if purge { "purged" } else { "terminated" };
+    let message = format!("Replica {id} of service '{name}' is scheduled to be {what}.");
+    Ok(Json(Accepted { message }))
+}
+
+#[derive(Deserialize)]
+struct LogQuery {
+    target: LogTarget,
+    replica_id: Option<u32>,
+    #[serde(default)]
+    follow: bool,
+    tail: Option<usize>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LogTarget {
+    Replica,
+    Controller,
+    LoadBalancer,
+}
+
+async fn service_logs(
+    State(shared): Context,
+    Path(name): Path<String>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, Refusal> {
+    let path = log_path(&shared, &name, &query)?;
+    let (stop, controller) = (shared.stop.clone(), shared.controller.clone());
+    let (service, replica) = (name.clone(), query.replica_id);
+    let follow = query.follow;
+    let follow_while = move || {
+        let there = controller.view(&service).is_ok_and(|view| match replica {
+            None => true,
+            Some(id) => view.state.replicas.get(&id).is_some_and(|replica| {
+                replica
+                    .ending
+                    .as_ref()
+                    .is_none_or(|ending| !ending.released)
+            }),
+        });
+        follow && !stop.is_cancelled() && there
+    };
+    let body: Body = logs::stream(path.clone(), query.tail, follow_while)
+        .await
+        .map_err(|error| {
+            let message = match error.kind() {
+                std::io::ErrorKind::NotFound => "there is no log yet".to_owned(),
+                _ => format!("the log cannot be read: {}: {error}", path.display()),
+            };
+            Refusal::new(ErrorCode::NotFound, message)
+        })?;
+    Ok(Response::new(body))
+}
+
+fn log_path(shared: &Shared, name: &str, query: &LogQuery) -> Result<PathBuf, Refusal> {
+    let view = shared.controller.view(name)?;
+    match query.target {
+        LogTarget::Controller => Ok(shared.home.server_log()),
+        LogTarget::LoadBalancer => Ok(proxy::ProxyPaths {
+            home: shared.home.path().to_owned(),
+        }
+        .access_log(name)),
+        LogTarget::Replica => {
+            let replica_id = query
+                .replica_id
+                .ok_or_else(|| Refusal::invalid("say which replica: replica_id is missing"))?;
+            let key = ReplicaKey {
+                service: name.to_owned(),
+                incarnation: view.state.incarnation.clone(),
+                replica_id,
+            };
+            shared.controller.log_path(&key).ok_or_else(|| {
+                let message = format!("Service '{name}' has no replica {replica_id} with a log.");
+                Refusal::new(ErrorCode::NotFound, message)
+            })
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct After {
+    #[serde(default)]
+    after: i64,
+}
+
+async fn events(
+    State(shared): Context,
+    Path(name): Path<String>,
+    Query(query): Query<After>,
+) -> Answer<EventList> {
+    let store = Arc::clone(&shared.store);
+    let events = blocking(move || {
+        store
+            .events(&name, query.after, EVENTS_PER_ANSWER)
+            .map_err(|error| controller::ControllerError::from(error).into())
+    })
+    .await?;
+    let events = events
+        .into_iter()
+        .map(|event| EventRecord {
+            sequence: event.sequence,
+            at: plan::Timestamp(event.at).as_seconds(),
+            replica_id: event.replica,
+            version: event.version,
+            kind: event.kind,
+            message: event.message,
+        })
+        .collect();
+    Ok(Json(EventList { events }))
+}
+
+async fn shutdown(State(shared): Context) -> Json<Accepted> {
+    shared.stop.cancel();
+    Json(Accepted {
+        message: "the server is shutting down".to_owned(),
+    })
+}
+
+/// Runs work that reads or writes files beside the tasks that must not wait.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panic| {
+            Err(Refusal::new(
+                ErrorCode::Internal,
+                format!("the request failed: {panic}"),
+            ))
+        })
+}
+
+/// Sixteen random hex digits.
+fn incarnation() -> Result<String, Refusal> {
+    let mut bytes = [0_u8; 8];
+    let filled = std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    filled.map_err(|error| {
+        Refusal::new(
+            ErrorCode::Internal,
+            format!("no randomness from /dev/urandom: {error}"),
+        )
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,177 @@
+//! Fields of `service:`.
+
+use super::{Field, Support, accepted, field, honoured};
+
+pub(super) const FIELDS: &[Field] = &[
+    honoured(
+        "service",
+        "mapping",
+        "",
+        "What makes the task a service: how many replicas, when they are ready, how they scale",
+    ),
+    honoured(
+        "service.readiness_probe",
+        "path starting with `/`, or mapping",
+        "/",
+        "How a replica is asked whether it is ready; a path alone is short for `path`",
+    ),
+    honoured(
+        "service.readiness_probe.path",
+        "string starting with `/`; required",
+        "",
+        "Path of the probe",
+    ),
+    honoured(
+        "service.readiness_probe.initial_delay_seconds",
+        "number, at least 0",
+        "1200",
+        "How long a replica may take from the start of the app to its first success",
+    ),
+    honoured(
+        "service.readiness_probe.timeout_seconds",
+        "number greater than 0",
+        "15",
+        "How long one probe may take",
+    ),
+    honoured(
+        "service.readiness_probe.endpoint_probe_interval_seconds",
+        "number greater than 0",
+        "10",
+        "Time between two probes of a ready replica",
+    ),
+    honoured(
+        "service.readiness_probe.consecutive_failure_threshold_timeout",
+        "number, at least 0",
+        "180",
+        "How long probes of a replica that was ready may fail before it is replaced",
+    ),
+    honoured(
+        "service.readiness_probe.post_data",
+        "mapping, or string that holds JSON",
+        "",
+        "JSON body; when present the probe is a POST",
+    ),
+    honoured(
+        "service.readiness_probe.headers",
+        "mapping of strings",
+        "",
+        "Headers sent with the probe; their values are never printed",
+    ),
+    honoured(
+        "service.replicas",
+        "integer, 0 to 10000",
+        "1",
+        "Number of replicas; short for `replica_policy` with a fixed number",
+    ),
+    field(
+        "service.workers",
+        "integer, 0 to 10000",
+        "",
+        "Another name of `replicas`",
+        Support::Honoured,
+    ),
+    honoured(
+        "service.replica_policy",
+        "mapping",
+        "",
+        "How many replicas there shall be, when the number changes with load",
+    ),
+    honoured(
+        "service.replica_policy.min_replicas",
+        "integer, 0 to 10000; required",
+        "",
+        "Fewest replicas",
+    ),
+    honoured(
+        "service.replica_policy.max_replicas",
+        "integer, `min_replicas` to 10000",
+        "min_replicas",
+        "Most replicas",
+    ),
+    honoured(
+        "service.replica_policy.num_overprovision",
+        "integer, 0 to 10000",
+        "",
+        "Replicas beyond the target",
+    ),
+    honoured(
+        "service.replica_policy.target_qps_per_replica",
+        "number greater than 0, or mapping of accelerator to number",
+        "",
+        "Requests per second that one replica is meant to serve; needs `max_replicas`",
+    ),
+    honoured(
+        "service.replica_policy.upscale_delay_seconds",
+        "number, at least 0",
+        "300",
+        "How long a higher demand must last before replicas are added",
+    ),
+    honoured(
+        "service.replica_policy.downscale_delay_seconds",
+        "number, at least 0",
+        "1200",
+        "How long a lower demand must last before replicas are removed",
+    ),
+    accepted(
+        "service.replica_policy.base_ondemand_fallback_replicas",
+        "integer, 0 to 10000; needs `use_spot: true`",
+        "",
+        "On-demand replicas that are always there beside spot ones",
+    ),
+    accepted(
+        "service.replica_policy.dynamic_ondemand_fallback",
+        "boolean; needs `use_spot: true`",
+        "false",
+        "Whether missing spot replicas are covered by on-demand ones",
+    ),
+    accepted(
+        "service.replica_policy.spot_placer",
+        "`dynamic_fallback`; needs `use_spot: true`",
+        "",
+        "How spot replicas are placed",
+    ),
+    honoured(
+        "service.load_balancing_policy",
+        "`round_robin`, `least_load` or `instance_aware_least_load`, in lower case",
+        "least_load",
+        "How the load balancer chooses a replica",
+    ),
+    honoured(
+        "service.load_balancer",
+        "mapping",
+        "",
+        "Settings of the load balancer",
+    ),
+    honoured(
+        "service.load_balancer.stream_timeout_seconds",
+        "number greater than 0",
+        "120",
+        "Silence of a replica after which a request is given up",
+    ),
+    honoured(
+        "service.ports",
+        "integer, 1 to 65535",
+        "the only port of `resources.ports`",
+        "Port that each replica listens on; must be one of `resources.ports`",
+    ),
+    honoured("service.tls", "mapping", "", "TLS at the endpoint"),
+    honoured(
+        "service.tls.keyfile",
+        "string; required",
+        "",
+        "Path of the private key",
+    ),
+    honoured(
+        "service.tls.certfile",
+        "string; required",
+        "",
+        "Path of the certificate chain",
+    ),
+    field(
+        "service.pool",
+        "refused",
+        "",
+        "Pools of batch workers are not part of this project",
+        Support::Refused,
+    ),
+];

@@ -1,0 +1,314 @@
+//! What every store must keep, shown on SQLite: all of a commit or nothing, and everything after a restart.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use plan::rollout::UpdateMode;
+use plan::settings::UpdateSettings;
+use plan::{Action, Event, Happening, HappeningKind, ServiceState, Timestamp, VersionState, step};
+use spec::{
+    Choice, LoadBalancer, LoadBalancingPolicy, ReadinessProbe, ReplicaPolicy, ResourceCandidate,
+    Resources, Secret, ServiceSpec, Task,
+};
+use store::{Commit, FileSource, SqliteStore, Store, StoreError, VersionFiles, VersionRecord};
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
+
+fn service_spec() -> ServiceSpec {
+    ServiceSpec {
+        readiness_probe: ReadinessProbe::default(),
+        replica_policy: ReplicaPolicy::fixed(2),
+        load_balancing_policy: LoadBalancingPolicy::LeastLoad,
+        load_balancer: LoadBalancer {
+            stream_timeout_seconds: 120.0,
+        },
+        port: 8081,
+        tls: None,
+    }
+}
+
+fn state(name: &str) -> ServiceState {
+    let spec = service_spec();
+    let first = VersionState {
+        version: 1,
+        settings: UpdateSettings::defaults(&spec),
+        spec,
+        task_hash: "hash".to_owned(),
+        use_spot: false,
+        mode: UpdateMode::Rolling,
+        accepted_at: NOW,
+        ever_ready: false,
+        failure: None,
+        backoff: plan::backoff::Backoff::default(),
+    };
+    let listen = "127.0.0.1:30001".parse().unwrap();
+    ServiceState::new(
+        name.to_owned(),
+        "0123456789abcdef".to_owned(),
+        listen,
+        first,
+        NOW,
+    )
+}
+
+fn version(number: u32) -> VersionRecord {
+    VersionRecord {
+        version: number,
+        task: Task {
+            name: None,
+            workdir: None,
+            num_nodes: 1,
+            resources: Resources {
+                choice: Choice::Single,
+                candidates: vec![ResourceCandidate::default()],
+            },
+            file_mounts: Vec::new(),
+            envs: BTreeMap::new(),
+            secrets: BTreeMap::from([("TOKEN".to_owned(), Secret::new("hunter2"))]),
+            setup: None,
+            run: Some("python3 server.py".to_owned()),
+            service: Some(service_spec()),
+            other: serde_json::Map::new(),
+        },
+        yaml: "run: python3 server.py\n".to_owned(),
+        files: VersionFiles {
+            workdir: Some(FileSource {
+                digest: format!("digest-{number}"),
+            }),
+            mounts: Vec::new(),
+        },
+    }
+}
+
+fn commit<'a>(
+    state: &'a ServiceState,
+    version: Option<&'a VersionRecord>,
+    owed: &'a [Action],
+    settled: &'a [String],
+    happenings: &'a [Happening],
+) -> Commit<'a> {
+    Commit {
+        state,
+        at: NOW,
+        version,
+        owed,
+        settled,
+        happenings,
+    }
+}
+
+fn open(folder: &Path) -> SqliteStore {
+    SqliteStore::open(&folder.join("state.db")).unwrap()
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = step(&state("web"), NOW, &Event::Tick);
+    assert!(!first.actions.is_empty());
+    let record = version(1);
+    open(folder.path())
+        .create(commit(
+            &first.state,
+            Some(&record),
+            &first.actions,
+            &[],
+            &first.happenings,
+        ))
+        .unwrap();
+
+    let store = open(folder.path());
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.len(), 1);
+    assert_eq!(loaded[0].state, first.state);
+    assert_eq!(loaded[0].owed, first.actions);
+    assert_eq!(loaded[0].revision, 1);
+    assert_eq!(store.version("web", 1).unwrap().unwrap(), record);
+    assert_eq!(store.version("web", 2).unwrap(), None);
+    let events = store.events("web", 0, 100).unwrap();
+    assert_eq!(events.len(), first.happenings.len());
+    assert_eq!(
+        store.events("web", events[0].sequence, 100).unwrap().len(),
+        events.len() - 1
+    );
+}
+
+#[test]
+fn a_refused_commit_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let record = version(1);
+    let mut now = state("web");
+    store
+        .create(commit(&now, Some(&record), &[], &[], &[]))
+        .unwrap();
+    let before = store.load().unwrap();
+
+    // The version exists: the whole commit is refused, state and actions included.
+    now.next_replica_id = 99;
+    let owed = [Action::Withdraw];
+    let told = [Happening {
+        kind: HappeningKind::ShuttingDown,
+        replica: None,
+        version: None,
+        message: "no".to_owned(),
+    }];
+    assert!(
+        store
+            .commit(commit(&now, Some(&record), &owed, &[], &told))
+            .is_err()
+    );
+    assert_eq!(store.load().unwrap(), before);
+    assert!(store.events("web", 0, 10).unwrap().is_empty());
+
+    // Another service of the name, or one of another incarnation, is refused too.
+    let taken = store.create(commit(&state("web"), None, &[], &[], &[]));
+    assert!(matches!(taken, Err(StoreError::NameTaken(name)) if name == "web"));
+    now.incarnation = "fedcba9876543210".to_owned();
+    let stranger = store.commit(commit(&now, None, &[], &[], &[]));
+    assert!(matches!(stranger, Err(StoreError::NoSuchService(_))));
+    assert_eq!(store.load().unwrap(), before);
+}
+
+#[test]
+fn actions_are_owed_in_order_until_they_are_settled() {
+    let store = SqliteStore::in_memory().unwrap();
+    let state = state("web");
+    let launch = |replica| Action::Launch {
+        replica,
+        version: 1,
+    };
+    store
+        .create(commit(&state, None, &[launch(1), launch(2)], &[], &[]))
+        .unwrap();
+    let terminate = Action::Terminate {
+        replica: 1,
+        grace_seconds: 10.0,
+    };
+    let settled = [launch(1).key()];
+    let revision = store
+        .commit(commit(&state, None, &[terminate.clone()], &settled, &[]))
+        .unwrap();
+    assert_eq!(revision, 2);
+    assert_eq!(
+        store.load().unwrap()[0].owed,
+        [launch(2), terminate.clone()]
+    );
+    // A later action with the same key takes the place, and the turn, of the earlier.
+    let again = Action::Launch {
+        replica: 2,
+        version: 3,
+    };
+    store
+        .commit(commit(&state, None, &[again.clone()], &[], &[]))
+        .unwrap();
+    assert_eq!(store.load().unwrap()[0].owed, [terminate, again]);
+}
+
+#[test]
+fn forgetting_a_service_leaves_only_its_events() {
+    let store = SqliteStore::in_memory().unwrap();
+    let first = step(&state("web"), NOW, &Event::Tick);
+    let record = version(1);
+    store
+        .create(commit(
+            &first.state,
+            Some(&record),
+            &first.actions,
+            &[],
+            &first.happenings,
+        ))
+        .unwrap();
+    assert_eq!(store.snapshots_in_use().unwrap(), ["digest-1"]);
+    store.forget("web").unwrap();
+    assert!(store.load().unwrap().is_empty());
+    assert_eq!(store.version("web", 1).unwrap(), None);
+    assert!(store.snapshots_in_use().unwrap().is_empty());
+    assert!(!store.events("web", 0, 100).unwrap().is_empty());
+    // The name is free again.
+    store
+        .create(commit(&state("web"), Some(&record), &[], &[], &[]))
+        .unwrap();
+}
+
+#[test]
+fn a_version_is_forgotten_with_the_action_that_asked_for_it() {
+    let store = SqliteStore::in_memory().unwrap();
+    let owed = [Action::CollectVersion { version: 1 }];
+    store
+        .create(commit(&state("web"), Some(&version(1)), &owed, &[], &[]))
+        .unwrap();
+    store.forget_version("web", 1).unwrap();
+    assert_eq!(store.version("web", 1).unwrap(), None);
+    assert!(store.load().unwrap()[0].owed.is_empty());
+}
+
+#[test]
+fn events_are_bounded() {
+    let store = SqliteStore::in_memory().unwrap();
+    let state = state("web");
+    store.create(commit(&state, None, &[], &[], &[])).unwrap();
+    let many: Vec<Happening> = (0..store::EVENTS_KEPT + 50)
+        .map(|n| Happening {
+            kind: HappeningKind::ReplicaStatus,
+            replica: Some(n),
+            version: None,
+            message: format!("event {n}"),
+        })
+        .collect();
+    store.commit(commit(&state, None, &[], &[], &many)).unwrap();
+    let kept = store.events("web", 0, u32::MAX).unwrap();
+    assert_eq!(kept.len(), store::EVENTS_KEPT as usize);
+    assert_eq!(kept.last().unwrap().replica, Some(store::EVENTS_KEPT + 49));
+}
+
+#[test]
+fn the_file_is_readable_by_its_owner_only_and_by_a_sql_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let first = step(&state("web"), NOW, &Event::Tick);
+    store
+        .create(commit(&first.state, Some(&version(1)), &[], &[], &[]))
+        .unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(
+            mode & 0o077,
+            0,
+            "{:?} is open to others: {mode:o}",
+            entry.path()
+        );
+    }
+    drop(store);
+    let shell = rusqlite::Connection::open(folder.path().join("state.db")).unwrap();
+    let rows: i64 = shell
+        .query_row(
+            "SELECT count(*) FROM replicas WHERE status = 'PENDING'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(rows, 2);
+}
+
+#[test]
+fn a_database_of_a_newer_program_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let path = folder.path().join("state.db");
+    let shell = rusqlite::Connection::open(&path).unwrap();
+    shell
+        .execute(
+            "INSERT INTO migrations (number, name, checksum) VALUES (99, 'future', 'x')",
+            [],
+        )
+        .unwrap();
+    drop(shell);
+    let error = SqliteStore::open(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("migration 99") && error.contains("newer"),
+        "{error}"
+    );
+}
