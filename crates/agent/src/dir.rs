@@ -10,7 +10,8 @@ use plan::observation::Stage;
 /// Files hold secrets: only their owner may read them.
 const FILE_MODE: u32 = 0o600;
 
-/// The folder of one replica. Its paths are the on-disk contract between the provider and the agent.
+/// The folder of one replica. Its paths are the on-disk contract between the provider and the
+/// agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaDir {
     root: PathBuf,
@@ -93,7 +94,8 @@ impl ReplicaDir {
     }
 }
 
-/// Replaces `path` by `contents` in one step, readable by its owner only. With `durable`, it also survives a power cut.
+/// Replaces `path` by `contents` in one step, readable by its owner only. With `durable`, it also
+/// survives a power cut.
 ///
 /// # Errors
 /// Whatever the file system says; `path` is then as it was.

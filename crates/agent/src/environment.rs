@@ -12,8 +12,8 @@ use crate::{KEY_VARIABLE, Launch, ReplicaDir};
 /// Variables of ours begin with this; none of the server's reaches a replica.
 const INTERNAL_PREFIX: &str = "SKYSERVE_";
 
-/// Tool caches below the real home that a replica goes on using, unless its environment names others:
-/// variable, folder, and whether the folder must be there already.
+/// Tool caches below the real home that a replica goes on using, unless its environment names
+/// others: variable, folder, and whether the folder must be there already.
 const CACHES: [(&str, &str, bool); 4] = [
     ("XDG_CACHE_HOME", ".cache", false),
     ("PYTHONUSERBASE", ".local", false),
@@ -21,10 +21,11 @@ const CACHES: [(&str, &str, bool); 4] = [
     ("RUSTUP_HOME", ".rustup", true),
 ];
 
-/// The whole environment of a stage, from the agent's own (`inherited`), the launch and the world made for it.
+/// The whole environment of a stage, from the agent's own (`inherited`), the launch and the world
+/// made for it.
 ///
-/// Precedence, weakest first: the server's environment, the caches, the task's `envs`, its `secrets`, and what
-/// only we can know (`HOME`, `PORT`, `SKYPILOT_*`).
+/// Precedence, weakest first: the server's environment, the caches, the task's `envs`, its
+/// `secrets`, and what only we can know (`HOME`, `PORT`, `SKYPILOT_*`).
 pub(crate) fn environment(
     inherited: impl Iterator<Item = (OsString, OsString)>,
     launch: &Launch,

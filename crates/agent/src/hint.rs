@@ -49,7 +49,8 @@ pub(crate) fn hint(
 fn port_taken(world: &World, declared_port: u16) -> String {
     if world.own_network {
         return format!(
-            "a port it wants is taken inside the replica's own network, so by another process of this replica; \
+            "a port it wants is taken inside the replica's own network, so by another process of \
+             this replica; \
              the replica must listen on port {} once",
             world.port
         );
@@ -60,7 +61,8 @@ fn port_taken(world: &World, declared_port: u16) -> String {
         format!("port {declared_port} or another port it wants is taken")
     };
     format!(
-        "{taken}: this replica shares the machine's network ({}), where every replica needs a port of its own; \
+        "{taken}: this replica shares the machine's network ({}), where every replica needs a \
+         port of its own; \
          let the program listen on $PORT (here {})",
         world.reason, world.port
     )

@@ -1,4 +1,5 @@
-//! The first process of a replica's PID namespace. It dies with the agent, and the namespace with it.
+//! The first process of a replica's PID namespace. It dies with the agent, and the namespace with
+//! it.
 
 use std::io::{BufRead, BufReader};
 use std::sync::mpsc::{Sender, channel};
@@ -12,8 +13,8 @@ use crate::stages::{Event, Realm, Stages};
 use crate::world::{self, World};
 use crate::{AgentError, AgentState, Launch, Log, ReplicaDir, StopRequest};
 
-/// What the agent tells its init, one JSON object a line, over its standard input. The end of the input means that
-/// the agent is dead.
+/// What the agent tells its init, one JSON object a line, over its standard input. The end of the
+/// input means that the agent is dead.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
@@ -32,7 +33,8 @@ pub(crate) fn run(dir: &ReplicaDir) -> Result<(), AgentError> {
             "init must be the first of its namespace".to_owned(),
         ));
     }
-    // An agent that died before the tie was made has closed the other end: there is no first order then.
+    // An agent that died before the tie was made has closed the other end: there is no first order
+    // then.
     let mut orders = BufReader::new(std::io::stdin());
     let Some(Order::Begin(world)) = next_order(&mut orders) else {
         return Ok(());

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AgentError, ReplicaDir};
 
-/// The contents of `launch.json`. It holds secrets: the file is readable by its owner only, and `Debug` shows the
-/// key alone.
+/// The contents of `launch.json`. It holds secrets: the file is readable by its owner only, and
+/// `Debug` shows the key alone.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
     /// The replica's key, unique for ever.
@@ -44,7 +44,8 @@ pub struct Launch {
     pub task_id: String,
 }
 
-/// One absolute mount: a copy of the replica's own that appears at `destination` in its mount namespace.
+/// One absolute mount: a copy of the replica's own that appears at `destination` in its mount
+/// namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     /// The replica's copy, a file or a folder.

@@ -1,30 +1,35 @@
-//! The small supervisor beside each replica of the local infra: one detached process that runs `setup`, then
-//! `run`, and owns every process they leave behind until it is told to stop.
+//! The small supervisor beside each replica of the local infra: one detached process that runs
+//! `setup`, then `run`, and owns every process they leave behind until it is told to stop.
 //!
 //! # Problem
-//! Replicas outlive the server, yet nothing of a replica may outlive its end. A process can daemonise, change its
-//! session, clear its environment, ignore TERM; the server and the agent itself can be killed with -9 at any moment.
+//! Replicas outlive the server, yet nothing of a replica may outlive its end. A process can
+//! daemonise, change its session, clear its environment, ignore TERM; the server and the agent
+//! itself can be killed with -9 at any moment.
 //!
 //! # Rules
-//! - *Proof of life.* The agent holds a record lock on `agent.lock` for as long as it lives. The kernel drops the
-//!   lock when the process dies and names the holder to whoever asks, so no reused process id is ever taken for it.
-//! - *Ownership.* Where we may make namespaces, all processes of the replica live in a PID namespace whose first
-//!   process (*init*, this same program) dies with the agent; the kernel then ends every other. Elsewhere the agent
-//!   is the subreaper of all of them, and each carries `SKYSERVE_REPLICA_KEY` in its environment.
-//! - *One writer.* `state.json` is written whole and renamed into place, by one process at a time: the agent until
-//!   init exists, init while it lives, the agent again afterwards.
+//! - *Proof of life.* The agent holds a record lock on `agent.lock` for as long as it lives. The
+//!   kernel drops the lock when the process dies and names the holder to whoever asks, so no reused
+//!   process id is ever taken for it.
+//! - *Ownership.* Where we may make namespaces, all processes of the replica live in a PID
+//!   namespace whose first process (*init*, this same program) dies with the agent; the kernel then
+//!   ends every other. Elsewhere the agent is the subreaper of all of them, and each carries
+//!   `SKYSERVE_REPLICA_KEY` in its environment.
+//! - *One writer.* `state.json` is written whole and renamed into place, by one process at a time:
+//!   the agent until init exists, init while it lives, the agent again afterwards.
 //! - *Once.* An agent that finds a `state.json` never runs the replica a second time.
-//! - *Stop by file.* `stop.json` asks for the end. It stays on disk, so a request survives whoever made it.
+//! - *Stop by file.* `stop.json` asks for the end. It stays on disk, so a request survives whoever
+//!   made it.
 //!
 //! # Cold start
-//! `launch.json` is complete before the agent is started. The agent takes the lock, writes its first state, says
-//! `started` on its standard output (whoever started it may wait for that line), and from then on reads nothing
-//! but `stop.json`.
+//! `launch.json` is complete before the agent is started. The agent takes the lock, writes its
+//! first state, says `started` on its standard output (whoever started it may wait for that line),
+//! and from then on reads nothing but `stop.json`.
 //!
 //! # Recovery
-//! A failed replica leaves its last state (`exited`, with the reason) and the lock free. A lock that is free while
-//! the last state is not final means that the agent was killed or the machine restarted: the replica is lost. What
-//! may be left of it is found by its key: processes with [`processes`], the network with [`network::remove`].
+//! A failed replica leaves its last state (`exited`, with the reason) and the lock free. A lock
+//! that is free while the last state is not final means that the agent was killed or the machine
+//! restarted: the replica is lost. What may be left of it is found by its key: processes with
+//! [`processes`], the network with [`network::remove`].
 
 mod dir;
 mod environment;
@@ -61,13 +66,16 @@ const STAGE_VARIABLE: &str = "SKYSERVE_AGENT_STAGE";
 /// The value of [`STAGE_VARIABLE`] for the first process of a replica's PID namespace.
 const STAGE_INIT: &str = "init";
 
-/// What an agent says on its standard output once it owns the replica and its first state is written.
+/// What an agent says on its standard output once it owns the replica and its first state is
+/// written.
 pub const STARTED_LINE: &str = "started";
 
-/// Runs the agent of the replica in `replica_dir` and returns its exit code once the replica has ended.
+/// Runs the agent of the replica in `replica_dir` and returns its exit code once the replica has
+/// ended.
 ///
-/// Call it from the first thread of a process that has started no other: `sky agent <dir>`. The process executes
-/// itself again, with the same arguments, as the init of the replica's PID namespace.
+/// Call it from the first thread of a process that has started no other: `sky agent <dir>`. The
+/// process executes itself again, with the same arguments, as the init of the replica's PID
+/// namespace.
 #[must_use]
 pub fn run(replica_dir: &Path) -> i32 {
     let dir = ReplicaDir::new(replica_dir);

@@ -1,7 +1,8 @@
 //! The agent's proof of life: a record lock that the kernel drops when its holder dies.
 //!
-//! A record lock (`F_SETLK`) rather than `flock`: it is never inherited by a child, and `F_GETLK` tells who holds it
-//! without touching it, so asking can never disturb an agent that is about to take it.
+//! A record lock (`F_SETLK`) rather than `flock`: it is never inherited by a child, and `F_GETLK`
+//! tells who holds it without touching it, so asking can never disturb an agent that is about to
+//! take it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,8 +16,8 @@ use crate::ReplicaDir;
 
 /// The lock, held until this value is dropped or the process ends.
 ///
-/// The kernel drops a record lock as soon as its process closes *any* descriptor of the file: the holder must not
-/// open `agent.lock` a second time.
+/// The kernel drops a record lock as soon as its process closes *any* descriptor of the file: the
+/// holder must not open `agent.lock` a second time.
 #[derive(Debug)]
 pub struct AgentLock {
     _file: File,

@@ -1,9 +1,9 @@
 //! The file that takes all output of a replica.
 //!
-//! `setup` and `run` write to it directly: the kernel appends, the agent copies nothing and can slow nothing down.
-//! The agent adds lines of its own, which start with `[sky `, between the stages. When the file exceeds
-//! [`LOG_BYTES_MAX`] its contents move to `<name>.1` and it starts again empty; a line written in the middle of that
-//! move may be lost.
+//! `setup` and `run` write to it directly: the kernel appends, the agent copies nothing and can
+//! slow nothing down. The agent adds lines of its own, which start with `[sky `, between the
+//! stages. When the file exceeds [`LOG_BYTES_MAX`] its contents move to `<name>.1` and it starts
+//! again empty; a line written in the middle of that move may be lost.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -1,8 +1,9 @@
 //! A replica's own network: a namespace, a veth pair to the machine, and outbound NAT.
 //!
-//! The machine's end of the pair is named `sky` and eleven hex digits drawn from the replica's key, the NAT table
-//! `skyserve-` and the same digits, so that whatever a crash leaves behind is found by the key alone ([`remove`]).
-//! The namespace has no name: it lives as long as the replica's processes, and its end of the pair with it.
+//! The machine's end of the pair is named `sky` and eleven hex digits drawn from the replica's key,
+//! the NAT table `skyserve-` and the same digits, so that whatever a crash leaves behind is found
+//! by the key alone ([`remove`]). The namespace has no name: it lives as long as the replica's
+//! processes, and its end of the pair with it.
 
 mod link;
 mod nat;
@@ -14,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -27,13 +29,15 @@ use subnet::Subnet;
 /// Name of the replica's end of the pair, inside its namespace.
 const INNER_LINK: &str = "eth0";
 
-/// Folders for the lock that keeps two agents from choosing the same addresses; the first that can be used is.
+/// Folders for the lock that keeps two agents from choosing the same addresses; the first that can
+/// be used is.
 const LOCK_FOLDERS: [&str; 2] = ["/run/skyserve", "/tmp/skyserve-0"];
 
 /// The switch that makes the machine forward packets at all.
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
-/// Where name servers are looked for, best first. systemd-resolved keeps the true ones in the second.
+/// Where name servers are looked for, best first. systemd-resolved keeps the true ones in the
+/// second.
 const RESOLV_CONFS: [&str; 3] = [
     "/etc/resolv.conf",
     "/run/systemd/resolve/resolv.conf",
@@ -63,9 +67,7 @@ pub enum NetworkError {
     #[error("all private addresses that could be used are routed elsewhere")]
     NoAddress,
     /// The firewall would swallow all outbound traffic.
-    #[error(
-        "this machine's firewall drops forwarded traffic ({0}), so nothing outside could be reached from it"
-    )]
+    #[error("the firewall drops forwarded traffic ({0}), so it could reach nothing outside")]
     Firewall(String),
 }
 
@@ -114,8 +116,8 @@ impl Names {
 }
 
 impl Network {
-    /// Makes the network of the replica `key`. Writes `resolv_conf` where the machine's name servers cannot be
-    /// reached from inside. Leaves nothing behind when it fails.
+    /// Makes the network of the replica `key`. Writes `resolv_conf` where the machine's name
+    /// servers cannot be reached from inside. Leaves nothing behind when it fails.
     pub(crate) fn make(key: &str, resolv_conf: &Path) -> Result<Self, NetworkError> {
         let names = Names::of(key);
         let host = own_namespace()?;
@@ -123,7 +125,8 @@ impl Network {
         links
             .delete(&names.link)
             .map_err(refused("remove an old network interface"))?;
-        if let Some(chain) = nat::forwarding_dropped().map_err(refused("list the firewall"))? {
+        let dropped = nat::forwarding_dropped().map_err(refused("list the firewall"))?;
+        if let Some(chain) = dropped.or_else(old_firewall_drops) {
             return Err(NetworkError::Firewall(chain));
         }
         let mut notes = Vec::new();
@@ -144,6 +147,14 @@ impl Network {
             let _ = links.delete(&names.link);
         })?;
         name_servers(resolv_conf, &mut notes)?;
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        for name in unreachable_proxies(variables) {
+            notes.push(format!(
+                "network: {name} names a proxy at a loopback address: it cannot be reached"
+            ));
+        }
         Ok(Self {
             names,
             namespace,
@@ -283,7 +294,8 @@ fn lock() -> Result<File, NetworkError> {
     })
 }
 
-/// Makes the machine forward packets, for NAT needs it. It is left on: other networks may rely on it by then.
+/// Makes the machine forward packets, for NAT needs it. It is left on: other networks may rely on
+/// it by then.
 fn enable_forwarding(notes: &mut Vec<String>) -> Result<(), NetworkError> {
     let now = std::fs::read_to_string(IP_FORWARD).map_err(file(format!("read {IP_FORWARD}")))?;
     if now.trim() == "0" {
@@ -295,8 +307,49 @@ fn enable_forwarding(notes: &mut Vec<String>) -> Result<(), NetworkError> {
     Ok(())
 }
 
-/// Finds name servers that answer from inside. A server at a loopback address does not: the replica has a loopback
-/// of its own.
+/// The same question as [`nat::forwarding_dropped`] for the firewall before nf_tables, which only
+/// its own tool can list.
+fn old_firewall_drops() -> Option<String> {
+    let tables = std::fs::read_to_string("/proc/net/ip_tables_names").ok()?;
+    if !tables.lines().any(|table| table == "filter") {
+        return None;
+    }
+    let answer = ["iptables-legacy", "iptables"]
+        .into_iter()
+        .find_map(|tool| {
+            let answer = Command::new(tool)
+                .args(["-S", "FORWARD"])
+                .stdin(Stdio::null())
+                .output();
+            answer.ok().filter(|answer| answer.status.success())
+        })?;
+    let rules = String::from_utf8_lossy(&answer.stdout);
+    let drops = rules.lines().any(|rule| rule.trim() == "-P FORWARD DROP");
+    drops.then(|| "chain FORWARD of iptables".to_owned())
+}
+
+/// Names the variables that send a program to a proxy on this machine's loopback, which a replica
+/// in a network of its own cannot reach.
+fn unreachable_proxies(variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
+    let is_proxy = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        name.ends_with("_proxy") && name != "no_proxy"
+    };
+    let is_loopback = |value: &str| {
+        let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        ["127.", "localhost", "[::1]"]
+            .iter()
+            .any(|prefix| host.starts_with(prefix))
+    };
+    variables
+        .filter(|(name, value)| is_proxy(name) && is_loopback(value))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// Finds name servers that answer from inside. A server at a loopback address does not: the replica
+/// has a loopback of its own.
 fn name_servers(resolv_conf: &Path, notes: &mut Vec<String>) -> Result<(), NetworkError> {
     for (index, candidate) in RESOLV_CONFS.into_iter().enumerate() {
         let Ok(text) = std::fs::read_to_string(candidate) else {
@@ -311,7 +364,7 @@ fn name_servers(resolv_conf: &Path, notes: &mut Vec<String>) -> Result<(), Netwo
         return std::fs::write(resolv_conf, usable).map_err(file("write the name servers"));
     }
     notes.push(
-        "network: names may not resolve inside: every name server known to this machine is at a loopback address"
+        "network: names may not resolve: all name servers of this machine are at loopback"
             .to_owned(),
     );
     Ok(())
@@ -367,5 +420,21 @@ mod tests {
         );
         let plain = "nameserver 192.0.2.7\n";
         assert_eq!(without_loopback(plain).unwrap(), plain);
+    }
+
+    #[test]
+    fn proxies_at_loopback_addresses_are_told() {
+        let variables = [
+            ("HTTP_PROXY", "http://127.0.0.1:3128"),
+            ("https_proxy", "http://user:secret@localhost:3128/"),
+            ("all_proxy", "socks5://proxy.lan:1080"),
+            ("NO_PROXY", "localhost"),
+            ("PROXY", "127.0.0.1"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(
+            unreachable_proxies(variables.into_iter()),
+            ["HTTP_PROXY", "https_proxy"]
+        );
     }
 }

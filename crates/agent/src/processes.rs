@@ -10,8 +10,8 @@ use crate::KEY_VARIABLE;
 /// Pause between two looks at `/proc` while processes end.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
-/// All processes of the replica `key`, save the calling one: those whose environment carries the key, and their
-/// descendants, whatever these did to their own environment.
+/// All processes of the replica `key`, save the calling one: those whose environment carries the
+/// key, and their descendants, whatever these did to their own environment.
 #[must_use]
 pub fn marked(key: &str) -> Vec<Pid> {
     let mark = format!("{KEY_VARIABLE}={key}");
@@ -27,8 +27,8 @@ pub(crate) fn descendants() -> Vec<Pid> {
     with_descendants(vec![rustix::process::getpid()])
 }
 
-/// Ends everything that `find` finds, and all that descends from it: TERM, `grace`, then KILL until nothing is
-/// left. Returns what is left after `patience` of killing, usually nothing.
+/// Ends everything that `find` finds, and all that descends from it: TERM, `grace`, then KILL until
+/// nothing is left. Returns what is left after `patience` of killing, usually nothing.
 pub fn end(find: impl Fn() -> Vec<Pid>, grace: Duration, patience: Duration) -> Vec<Pid> {
     let mut sweep = Sweep::default();
     sweep.look(&find);
@@ -47,7 +47,8 @@ pub fn end(find: impl Fn() -> Vec<Pid>, grace: Duration, patience: Duration) -> 
     sweep.seen.into_keys().collect()
 }
 
-/// What [`end`] has seen and what still runs of it: once a parent is gone, its children cannot be found through it.
+/// What [`end`] has seen and what still runs of it: once a parent is gone, its children cannot be
+/// found through it.
 #[derive(Default)]
 struct Sweep {
     /// Process and start time: together they name a process for ever.
@@ -141,7 +142,8 @@ fn stat(pid: Pid) -> Option<Stat> {
     parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// `12 (name) S 1 …`: the name may hold spaces and brackets, so what follows its last bracket is read.
+/// `12 (name) S 1 …`: the name may hold spaces and brackets, so what follows its last bracket is
+/// read.
 fn parse_stat(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();

@@ -30,8 +30,9 @@ impl Reaper {
         Ok(Self { wake })
     }
 
-    /// To be called after each start of a child.
-    pub(crate) fn expect_child(&self) {
+    /// Asks for a report of all children that end, and of when none is left. To be called after
+    /// each start of a child; without any, the answer comes at once.
+    pub(crate) fn watch(&self) {
         // The thread only ends together with the process.
         let _ = self.wake.send(());
     }

@@ -2,9 +2,12 @@
 //!
 //! # Rules
 //! - `setup`'s exit code decides whether `run` is started; background processes of `setup` live on.
-//! - A failure of either is written down first (so that it is acted upon), then everything else of the replica is ended.
-//! - A clean exit of `run` is no failure: it may have left a server behind. The phase stays `Running`.
-//! - After a stop was asked for nothing is written down any more: how the app takes TERM is nobody's fault.
+//! - A failure of either is written down first (so that it is acted upon), then everything else of
+//!   the replica is ended.
+//! - A clean exit of `run` is no failure: it may have left a server behind. The phase stays
+//!   `Running`.
+//! - After a stop was asked for nothing is written down any more: how the app takes TERM is
+//!   nobody's fault.
 
 use std::io;
 use std::process::Command;
@@ -132,7 +135,8 @@ impl Stages {
         }
     }
 
-    /// Starts a stage as a bash script from a file: an argument would be visible to everybody and bounded in length.
+    /// Starts a stage as a bash script from a file: an argument would be visible to everybody and
+    /// bounded in length.
     fn start(&self, stage: Stage, text: &str) -> io::Result<Pid> {
         let script = self.dir.script(stage);
         crate::write_atomically(&script, text.as_bytes(), false)?;
@@ -157,11 +161,12 @@ impl Stages {
             .stderr(self.log.output()?)
             .spawn()?;
         let pid = Pid::from_child(&child);
-        self.reaper.expect_child();
+        self.reaper.watch();
         Ok(pid)
     }
 
-    /// After a clean exit of `run`: waits for the order to stop, and tells when nothing is left of the replica.
+    /// After a clean exit of `run`: waits for the order to stop, and tells when nothing is left of
+    /// the replica.
     fn keep(mut self) -> Result<(), AgentError> {
         loop {
             match self.events.recv() {
@@ -213,6 +218,8 @@ impl Stages {
 
     fn end_namespace(&mut self, grace: Duration) -> bool {
         signal_namespace(Signal::TERM);
+        // That nothing is left may have been reported, and forgotten, long ago.
+        self.reaper.watch();
         let deadline = Instant::now() + grace;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -267,8 +274,8 @@ impl Stages {
     }
 }
 
-/// Signals every process of our PID namespace but ourselves: `kill(-1)`. Does nothing unless we are its first
-/// process, for elsewhere it would reach everything on the machine.
+/// Signals every process of our PID namespace but ourselves: `kill(-1)`. Does nothing unless we are
+/// its first process, for elsewhere it would reach everything on the machine.
 fn signal_namespace(signal: Signal) {
     if rustix::process::getpid() == Pid::INIT {
         // The group "1" negated is -1, which means everybody.

@@ -28,7 +28,8 @@ impl StopRequest {
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
     }
 
-    /// Reads `stop.json`; `None` where there is none. One that cannot be understood asks for an end at once.
+    /// Reads `stop.json`; `None` where there is none. One that cannot be understood asks for an end
+    /// at once.
     #[must_use]
     pub fn read(dir: &ReplicaDir) -> Option<Self> {
         let text = std::fs::read(dir.stop()).ok()?;

@@ -30,7 +30,8 @@ const INIT_PATIENCE: Duration = Duration::from_secs(12);
 /// Time between two looks at the size of the log, in seconds.
 const LOG_CHECK_SECONDS: i64 = 10;
 
-/// Runs the agent. An error means that the replica could not be run at all; it is written down as lost.
+/// Runs the agent. An error means that the replica could not be run at all; it is written down as
+/// lost.
 pub(crate) fn run(dir: &ReplicaDir) -> Result<(), AgentError> {
     // Fails only for the leader of a group, which then is detached already.
     let _ = setsid();
@@ -167,7 +168,8 @@ impl Init {
     }
 }
 
-/// Executes this program again, as the first process of the new PID namespace, inside the replica's network.
+/// Executes this program again, as the first process of the new PID namespace, inside the replica's
+/// network.
 fn start_init(log: &Log, world: &World, network: Option<&Network>) -> Result<Init, AgentError> {
     let mut command = Command::new("/proc/self/exe");
     command
@@ -193,7 +195,8 @@ fn start_init(log: &Log, world: &World, network: Option<&Network>) -> Result<Ini
     Ok(init)
 }
 
-/// Waits for the end of init, passes on the order to stop, and keeps the log small. Tells whether a stop was ordered.
+/// Waits for the end of init, passes on the order to stop, and keeps the log small. Tells whether a
+/// stop was ordered.
 fn follow_init(
     dir: &ReplicaDir,
     log: &Log,
@@ -220,7 +223,8 @@ fn follow_init(
     }
 }
 
-/// Waits for a change of the folder, the end of `process`, or the next look at the log. Tells whether `process` ended.
+/// Waits for a change of the folder, the end of `process`, or the next look at the log. Tells
+/// whether `process` ended.
 fn wait_for(watch: &StopWatch, process: Option<&OwnedFd>) -> bool {
     let timeout = Timespec {
         tv_sec: LOG_CHECK_SECONDS,

@@ -17,8 +17,8 @@ const TAIL_BYTES_MAX: u64 = 32 * 1024;
 /// Secrets shorter than this are not looked for: hiding every `1` would make the text useless.
 const SECRET_BYTES_MIN: usize = 4;
 
-/// The last lines of `log` from byte `start` on: bounded in number and length, without control characters, and
-/// without the values of `secrets`.
+/// The last lines of `log` from byte `start` on: bounded in number and length, without control
+/// characters, and without the values of `secrets`.
 pub(crate) fn tail(
     log: &Path,
     start: u64,

@@ -1,4 +1,5 @@
-//! What was made for a replica before its first stage: its network, and its view of the file system.
+//! What was made for a replica before its first stage: its network, and its view of the file
+//! system.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -69,13 +70,13 @@ impl World {
 pub(crate) fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
     #[expect(
         deprecated,
-        reason = "unsafe_code is forbidden; the call is only unsafe with CLONE_FILES, which is never passed here"
+        reason = "unsafe_code is forbidden; the call is unsafe only with CLONE_FILES"
     )]
     rustix::thread::unshare(flags - UnshareFlags::FILES)
 }
 
-/// Gives the calling process its own view of the file system: a `/proc` of its PID namespace, the absolute mounts,
-/// and the name servers. Nothing of it is seen outside.
+/// Gives the calling process its own view of the file system: a `/proc` of its PID namespace, the
+/// absolute mounts, and the name servers. Nothing of it is seen outside.
 pub(crate) fn make_mounts(launch: &Launch, dir: &ReplicaDir) -> Result<Vec<String>, AgentError> {
     unshare(UnshareFlags::NEWNS).map_err(AgentError::world("make a mount namespace"))?;
     // Mounts made on the machine later still show up here; ours never show up there.

@@ -1,2 +1,54 @@
-//! The `sky` binary.
-fn main() {}
+//! The `sky` binary: what was typed → one command → an exit code.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 typed wrongly.
+
+mod args;
+mod commands;
+mod failure;
+mod output;
+mod server_process;
+mod task_file;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{ApiCommand, Command, ProxyCommand, ServeCommand};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    match run(arguments.command) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Serve { command } => serve(command),
+        Command::Api { command } => match command {
+            ApiCommand::Start => commands::api::start::run(),
+            ApiCommand::Stop(arguments) => commands::api::stop::run(&arguments),
+            ApiCommand::Status(arguments) => commands::api::status::run(&arguments),
+            ApiCommand::Serve => commands::api::serve::run(),
+        },
+        Command::Completions { shell } => commands::completions::run(shell),
+        Command::Agent { folder } => Ok(commands::agent::run(&folder)),
+        Command::Proxy { command } => match command {
+            ProxyCommand::Hold => commands::proxy::hold(),
+            ProxyCommand::Work => commands::proxy::work(),
+        },
+    }
+}
+
+fn serve(command: ServeCommand) -> Result<ExitCode, Failure> {
+    match command {
+        ServeCommand::Up(arguments) => commands::serve::up::run(&arguments),
+        ServeCommand::Update(arguments) => commands::serve::update::run(&arguments),
+        ServeCommand::Status(arguments) => commands::serve::status::run(&arguments),
+        ServeCommand::Down(arguments) => commands::serve::down::run(&arguments),
+        ServeCommand::Logs(arguments) => commands::serve::logs::run(&arguments),
+        ServeCommand::Validate(arguments) => commands::serve::validate::run(&arguments),
+    }
+}

@@ -1,4 +1,5 @@
-//! Terminating: the agent is told to stop; then whatever may be left is looked for by the replica's key and removed.
+//! Terminating: the agent is told to stop; then whatever may be left is looked for by the replica's
+//! key and removed.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::reservation::Reservation;
 use crate::{Inner, failed, files, locked};
 
-/// How long an agent may take beyond the grace period before it is killed itself. It has its own patience with what
-/// does not die, which must run out first.
+/// How long an agent may take beyond the grace period before it is killed itself. It has its own
+/// patience with what does not die, which must run out first.
 const AGENT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long processes may take to die by KILL.
@@ -118,7 +119,8 @@ fn end_agent(dir: &ReplicaDir, deadline: Instant) -> Result<(), ProviderError> {
     Ok(())
 }
 
-/// Kills the agent. That the lock is still held after its process was taken hold of shows that it is the agent.
+/// Kills the agent. That the lock is still held after its process was taken hold of shows that it
+/// is the agent.
 fn kill_agent(dir: &ReplicaDir, pid: Pid) {
     if let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
         && holder(dir).is_ok_and(|holder| holder == Some(pid))

@@ -1,17 +1,18 @@
 //! Copies of snapshots, one for each replica.
 //!
-//! `std::fs::copy` asks the kernel to copy (`copy_file_range`), which shares the blocks instead where the file
-//! system can.
+//! `std::fs::copy` asks the kernel to copy (`copy_file_range`), which shares the blocks instead
+//! where the file system can.
 
 use std::fs::{self, File, FileTimes, Metadata};
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// Copies a file or a folder to `destination`, into it where both are folders. Keeps permissions, times of files and
-/// symbolic links as they are. Devices, sockets and pipes are left out.
+/// Copies a file or a folder to `destination`, into it where both are folders. Keeps permissions,
+/// times of files and symbolic links as they are. Devices, sockets and pipes are left out.
 ///
-/// Never writes through a symbolic link that an earlier copy put in its way. Gives up when `cancelled` says so.
+/// Never writes through a symbolic link that an earlier copy put in its way. Gives up when
+/// `cancelled` says so.
 pub(crate) fn copy(
     source: &Path,
     destination: &Path,
@@ -80,7 +81,8 @@ fn make_way(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the folders on the way to `path` below `root`. A symbolic link on the way would lead elsewhere: it is refused.
+/// Makes the folders on the way to `path` below `root`. A symbolic link on the way would lead
+/// elsewhere: it is refused.
 pub(crate) fn make_parents(root: &Path, path: &Path) -> io::Result<()> {
     let Some(parent) = path.parent() else {
         return Ok(());
@@ -100,7 +102,8 @@ pub(crate) fn make_parents(root: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a folder and all in it, also what its owner made unwritable; no error where there is none.
+/// Removes a folder and all in it, also what its owner made unwritable; no error where there is
+/// none.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

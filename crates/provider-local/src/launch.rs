@@ -1,4 +1,5 @@
-//! Launching: check, reserve, copy, write down, start the agent; in this order, so that each step can be cut off.
+//! Launching: check, reserve, copy, write down, start the agent; in this order, so that each step
+//! can be cut off.
 
 use std::fs::DirBuilder;
 use std::io::{BufRead, BufReader};

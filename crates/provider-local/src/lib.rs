@@ -1,20 +1,23 @@
-//! Replicas on this machine: a folder, an agent, and where the machine allows it a network for each.
+//! Replicas on this machine: a folder, an agent, and where the machine allows it a network for
+//! each.
 //!
 //! # Problem
-//! Replicas must outlive the server, must be found again after a crash of it at any instant, and must leave nothing
-//! behind but their logs.
+//! Replicas must outlive the server, must be found again after a crash of it at any instant, and
+//! must leave nothing behind but their logs.
 //!
 //! # Rules
-//! - The disk is the only memory. A replica *is* its folder `<home>/replicas/<service>-<incarnation>/<id>/`; what is
-//!   reserved for it (GPUs, a port, mount points) is written there before it is used, and freed by removing the folder.
-//! - `launch.json` is written last: a folder without it was never launched, and is made anew or removed.
+//! - The disk is the only memory. A replica *is* its folder
+//!   `<home>/replicas/<service>-<incarnation>/<id>/`; what is reserved for it (GPUs, a port, mount
+//!   points) is written there before it is used, and freed by removing the folder.
+//! - `launch.json` is written last: a folder without it was never launched, and is made anew or
+//!   removed.
 //! - A replica runs as long as its agent holds the lock of the folder (see [`agent`]).
-//! - The folder goes last, after the processes, the network and the mount points: a terminate that was cut off is
-//!   seen by [`list`](provider::Provider::list) and done again.
+//! - The folder goes last, after the processes, the network and the mount points: a terminate that
+//!   was cut off is seen by [`list`](provider::Provider::list) and done again.
 //!
 //! # Recovery
-//! A new provider on the same home sees the same replicas. Launching and terminating are finished by being asked for
-//! again.
+//! A new provider on the same home sees the same replicas. Launching and terminating are finished
+//! by being asked for again.
 
 mod end;
 mod files;
@@ -51,7 +54,7 @@ pub const NETWORK_VARIABLE: &str = "SKYSERVE_LOCAL_NETWORK";
 pub struct Options {
     /// Which network replicas get.
     pub network: NetworkChoice,
-    /// Whether replicas get PID and mount namespaces; needs root.
+    /// Whether replicas get PID and mount namespaces; needs root (CAP_SYS_ADMIN).
     pub namespaces: bool,
     /// What the machine has.
     pub machine: Machine,
@@ -74,7 +77,7 @@ impl Options {
                 ));
             }
         };
-        let namespaces = rustix::process::geteuid().is_root();
+        let namespaces = machine::may_make_namespaces();
         Ok(Self {
             network,
             namespaces,
@@ -105,8 +108,8 @@ struct Inner {
 }
 
 impl LocalProvider {
-    /// The replicas below `home` (SKYSERVE_HOME). `agent_command`, with a replica's folder behind it, must run
-    /// [`agent::run`].
+    /// The replicas below `home` (SKYSERVE_HOME). `agent_command`, with a replica's folder behind
+    /// it, must run [`agent::run`].
     ///
     /// # Errors
     /// The folder cannot be made or watched, or [`NETWORK_VARIABLE`] is wrong.
@@ -148,14 +151,15 @@ impl LocalProvider {
         })
     }
 
-    /// Tells, by key, of every replica whose state may have changed, within milliseconds of the change. A receiver
-    /// that lags behind should observe all.
+    /// Tells, by key, of every replica whose state may have changed, within milliseconds of the
+    /// change. A receiver that lags behind should observe all.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<ReplicaKey> {
         self.inner.watch.subscribe()
     }
 
-    /// Does something slow, alone for this replica. It goes on to its end if the caller gives up waiting.
+    /// Does something slow, alone for this replica. It goes on to its end if the caller gives up
+    /// waiting.
     async fn alone<T: Send + 'static>(
         &self,
         key: &ReplicaKey,
@@ -169,7 +173,8 @@ impl LocalProvider {
             let result = action(&inner);
             drop(guard);
             let mut locks = locked(&inner.locks);
-            // Two: ours and the map's. Nobody else waits, and nobody can come while the map is locked.
+            // Two: ours and the map's. Nobody else waits, and nobody can come while the map is
+            // locked.
             if Arc::strong_count(&lock) == 2 {
                 locks.remove(&key);
             }
@@ -203,7 +208,8 @@ impl Provider for LocalProvider {
 
     async fn terminate(&self, key: &ReplicaKey, grace_seconds: f64) -> Result<(), ProviderError> {
         let owned = key.clone();
-        // Before the wait for our turn: a launch that is still copying files gives up when it sees this.
+        // Before the wait for our turn: a launch that is still copying files gives up when it sees
+        // this.
         self.inner.request_stop(key, grace_seconds)?;
         self.alone(key, move |inner| inner.terminate(&owned, grace_seconds))
             .await
@@ -224,7 +230,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A failed file operation as the planner needs it: a full disk is no capacity, anything else may pass.
+/// A failed file operation as the planner needs it: a full disk is no capacity, anything else may
+/// pass.
 fn failed(what: &str, error: &std::io::Error) -> ProviderError {
     let class = match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {

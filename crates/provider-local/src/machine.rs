@@ -39,6 +39,18 @@ impl Machine {
     }
 }
 
+/// Whether this process may make namespaces: CAP_SYS_ADMIN, which root in a plain container lacks.
+pub(crate) fn may_make_namespaces() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| has_sys_admin(&status))
+}
+
+/// Whether CAP_SYS_ADMIN (bit 21) is among the effective capabilities of `/proc/<pid>/status`.
+fn has_sys_admin(status: &str) -> bool {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .is_some_and(|capabilities| capabilities >> 21 & 1 == 1)
+}
+
 /// `MemTotal` of `/proc/meminfo`, in GiB.
 fn total_memory_gib(meminfo: &str) -> Option<f64> {
     let line = meminfo
@@ -119,6 +131,16 @@ mod tests {
                 name: Some("Tesla T4".into())
             }
         );
+    }
+
+    #[test]
+    fn reads_capabilities() {
+        assert!(has_sys_admin("Name:\tsky\nCapEff:\t000001ffffffffff\n"));
+        assert!(
+            !has_sys_admin("CapEff:\t00000000a80425fb\n"),
+            "root in a container"
+        );
+        assert!(!has_sys_admin("CapEff: x") && !has_sys_admin(""));
     }
 
     #[test]

@@ -14,11 +14,13 @@ const UNTOUCHABLE: [&str; 4] = ["/proc", "/sys", "/dev", "/etc/resolv.conf"];
 pub(crate) enum Target {
     /// A copy below the replica's HOME, at this place.
     Home(PathBuf),
-    /// A copy that is mounted at this absolute path, in the replica's view of the file system alone.
+    /// A copy that is mounted at this absolute path, in the replica's view of the file system
+    /// alone.
     Bind(PathBuf),
 }
 
-/// Decides where the mount at `destination` goes. Relative ones are below the workdir, as in SkyPilot.
+/// Decides where the mount at `destination` goes. Relative ones are below the workdir, as in
+/// SkyPilot.
 pub(crate) fn target(
     destination: &str,
     dir: &ReplicaDir,

@@ -72,7 +72,8 @@ impl Inner {
             idle_since: None,
             boot_id: String::new(),
         };
-        // Asked first: an agent that ends between the two questions has written its last state by the second.
+        // Asked first: an agent that ends between the two questions has written its last state by
+        // the second.
         let alive = holder(dir)
             .map_err(|error| failed("ask for the agent's lock", &error))?
             .is_some();

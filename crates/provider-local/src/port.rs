@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::ops::Range;
 use std::path::Path;
 
-/// Ports for replicas: below those the kernel hands out to clients (from 32768), and away from the endpoints of
-/// services (from 30001) and SkyServe's controllers (from 20001).
+/// Ports for replicas: below those the kernel hands out to clients (from 32768), and away from the
+/// endpoints of services (from 30001) and SkyServe's controllers (from 20001).
 const PORTS: Range<u16> = 22_000..29_000;
 
-/// A port nobody listens on and no other replica has: the declared one if possible, so that one replica of a program
-/// that knows no other still works. 0 if there is none.
+/// A port nobody listens on and no other replica has: the declared one if possible, so that one
+/// replica of a program that knows no other still works. 0 if there is none.
 ///
 /// `seed` spreads the replicas of several homes over the range.
 pub(crate) fn choose(declared: u16, seed: &Path, taken: &[u16]) -> u16 {

@@ -1,4 +1,5 @@
-//! What a replica has for itself alone: GPUs, a port of the machine, and the mount points made for it.
+//! What a replica has for itself alone: GPUs, a port of the machine, and the mount points made for
+//! it.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,8 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Reads a replica's reservation; none where there is no folder or it was cut off while being made.
+    /// Reads a replica's reservation; none where there is no folder or it was cut off while being
+    /// made.
     pub(crate) fn read(dir: &ReplicaDir) -> Self {
         std::fs::read(dir.reservation())
             .ok()
@@ -117,7 +119,8 @@ fn choose_gpus(
         .collect();
     if free.len() < count {
         return Err(no_capacity(format!(
-            "`accelerators: {name}:{count}` is asked for; this machine has {} {name} GPUs, {} of them free",
+            "`accelerators: {name}:{count}` is asked for; this machine has {} {name} GPUs, \
+             {} of them free",
             fitting.len(),
             free.len()
         )));
@@ -125,8 +128,8 @@ fn choose_gpus(
     Ok(free.into_iter().take(count).collect())
 }
 
-/// Whether the GPU goes by the name SkyPilot has for it: `A100` for `NVIDIA A100-SXM4-40GB`, `A100-80GB` for
-/// `NVIDIA A100-SXM4-80GB`. One whose name is not known goes by any.
+/// Whether the GPU goes by the name SkyPilot has for it: `A100` for `NVIDIA A100-SXM4-40GB`,
+/// `A100-80GB` for `NVIDIA A100-SXM4-80GB`. One whose name is not known goes by any.
 fn is_called(gpu: &Gpu, name: &str) -> bool {
     let Some(full) = &gpu.name else { return true };
     let words = |text: &str| -> Vec<String> {

@@ -24,7 +24,7 @@ pub(crate) fn check(request: &LaunchRequest, machine: &Machine) -> Result<(), Pr
     }
     if let Some(instance_type) = &resources.instance_type {
         return Err(user_fault(format!(
-            "this machine is no `{instance_type}`: an instance type cannot be had on the local infra"
+            "no instance type can be had on the local infra, so no `{instance_type}`"
         )));
     }
     if resources.use_spot {

@@ -1,8 +1,8 @@
 //! Tells which replicas have changed, as they change.
 //!
-//! The kernel watches the folder of each replica (inotify): a new `state.json` is renamed into it, and the lock of
-//! an agent is closed when the agent dies, in whatever way. One thread waits for that, and collects the agents of this
-//! process that have ended.
+//! The kernel watches the folder of each replica (inotify): a new `state.json` is renamed into it,
+//! and the lock of an agent is closed when the agent dies, in whatever way. One thread waits for
+//! that, and collects the agents of this process that have ended.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;

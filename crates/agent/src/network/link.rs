@@ -172,7 +172,8 @@ impl Links {
         Ok(occupied)
     }
 
-    /// The packet size of the link that leads outside, so that none of the replica's packets must be split, in bytes.
+    /// The packet size of the link that leads outside, so that none of the replica's packets must
+    /// be split, in bytes.
     pub(super) fn default_mtu(&self) -> u32 {
         let Ok(routes) = self.routes() else {
             return MTU_DEFAULT;
@@ -222,14 +223,16 @@ fn link_header(link_flags: u32, change: u32) -> [u8; 16] {
     header
 }
 
-/// `struct rtmsg` of the IPv4 family: family, destination bits, source bits, service, table, protocol, scope, type, flags.
+/// `struct rtmsg` of the IPv4 family: family, destination bits, source bits, service, table,
+/// protocol, scope, type, flags.
 fn route_header() -> [u8; 12] {
     let mut header = [0; 12];
     header[0] = FAMILY_INET;
     header
 }
 
-/// The range that an address or a route tells of; `None` for what is no IPv4 range or is the default route.
+/// The range that an address or a route tells of; `None` for what is no IPv4 range or is the
+/// default route.
 fn prefix(body: &[u8], bits_offset: usize, header_bytes: usize, kind: u16) -> Option<Prefix> {
     let bits = *body.get(bits_offset)?;
     let address: [u8; 4] = attribute(body.get(header_bytes..)?, kind)?

@@ -14,8 +14,9 @@
 //! }
 //! ```
 //!
-//! `inbound` keeps the machine from turning into a router to the replica: only answers come in through it. The proxy
-//! runs on the machine itself and is not forwarded. `flags owner` (Linux 5.12) ties the table to our socket.
+//! `inbound` keeps the machine from turning into a router to the replica: only answers come in
+//! through it. The proxy runs on the machine itself and is not forwarded. `flags owner` (Linux
+//! 5.12) ties the table to our socket.
 
 use std::net::Ipv4Addr;
 
@@ -110,7 +111,8 @@ pub(super) fn remove(name: &str) -> Result<(), NetlinkError> {
     // A kernel without nf_tables holds no table of ours.
     let Ok(socket) = open() else { return Ok(()) };
     match batch.send(&socket) {
-        // EPERM: its owner still lives and takes the table along when it ends, or we may make none at all.
+        // EPERM: its owner still lives and takes the table along when it ends, or we may make none
+        // at all.
         Err(NetlinkError::Kernel(Errno::NOENT | Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP)) => {
             Ok(())
         }

@@ -141,7 +141,8 @@ impl Socket {
         Ok(Self { descriptor })
     }
 
-    /// Sends messages and waits for what the kernel says to the one numbered `last`. The first error counts.
+    /// Sends messages and waits for what the kernel says to the one numbered `last`. The first
+    /// error counts.
     pub(super) fn request(&self, messages: &[u8], last: u32) -> Result<(), NetlinkError> {
         send(&self.descriptor, messages, SendFlags::empty())?;
         let mut result = Ok(());

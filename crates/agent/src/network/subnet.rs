@@ -1,9 +1,10 @@
-//! The choice of a replica's addresses: four consecutive ones, the second for the machine, the third for the replica.
+//! The choice of a replica's addresses: four consecutive ones, the second for the machine, the
+//! third for the replica.
 
 use std::net::Ipv4Addr;
 
-/// Private ranges, in the order they are tried: first the one that carriers use between themselves (RFC 6598), which
-/// home and company networks seldom do.
+/// Private ranges, in the order they are tried: first the one that carriers use between themselves
+/// (RFC 6598), which home and company networks seldom do.
 const RANGES: [Prefix; 4] = [
     Prefix::new([100, 64, 0, 0], 10),
     Prefix::new([10, 64, 0, 0], 10),
@@ -49,8 +50,9 @@ impl Subnet {
     /// Length of the network part of its addresses, in bits.
     pub(super) const PREFIX_BITS: u8 = 30;
 
-    /// A subnet that overlaps none of `occupied`. Where the search starts depends on `key`, so that a replica's
-    /// addresses are not those of the one that ended just before. `None` when all ranges are full.
+    /// A subnet that overlaps none of `occupied`. Where the search starts depends on `key`, so that
+    /// a replica's addresses are not those of the one that ended just before. `None` when all
+    /// ranges are full.
     pub(super) fn choose(key: &str, occupied: &[Prefix]) -> Option<Self> {
         RANGES
             .into_iter()

@@ -1,5 +1,5 @@
-//! A home with a provider for one case. When it goes, also by a panic, everything in it is ended; a case that
-//! otherwise passed fails if something of it is left.
+//! A home with a provider for one case. When it goes, also by a panic, everything in it is ended; a
+//! case that otherwise passed fails if something of it is left.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -42,7 +42,7 @@ impl Mode {
 
     /// Whether this machine can do it; says so if not.
     pub(crate) fn is_possible(self) -> bool {
-        let possible = self == Self::WithoutNamespaces || rustix::process::geteuid().is_root();
+        let possible = self == Self::WithoutNamespaces || Options::detect().unwrap().namespaces;
         if !possible {
             println!("skipped: {self:?} replicas need root");
         }

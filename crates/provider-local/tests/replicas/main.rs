@@ -1,7 +1,7 @@
 //! Replicas with real processes, in every way this machine can run them.
 //!
-//! The program is its own agent (`replicas agent <dir>`) and its own server to be killed (`replicas launch <home>`),
-//! so it has no harness of the library's; it takes the same filter argument.
+//! The program is its own agent (`replicas agent <dir>`) and its own server to be killed (`replicas
+//! launch <home>`), so it has no harness of the library's; it takes the same filter argument.
 
 mod bench;
 mod contract;
@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Every case, by name.
-const CASES: [(&str, fn()); 22] = [
+const CASES: [(&str, fn()); 23] = [
     ("contract_isolated", contract::isolated),
     ("contract_shared", contract::shared),
     ("contract_without_namespaces", contract::without_namespaces),
@@ -39,6 +39,7 @@ const CASES: [(&str, fn()); 22] = [
         "a_lone_program_keeps_its_port",
         network::a_lone_program_keeps_its_port,
     ),
+    ("the_way_chosen_is_told", network::the_way_chosen_is_told),
     ("nothing_escapes", processes::nothing_escapes),
     (
         "a_failure_ends_everything",

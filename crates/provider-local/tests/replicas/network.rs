@@ -3,6 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use agent::NetworkChoice;
+use plan::observation::Phase;
+
 use crate::bench::{Bench, Mode, until};
 
 /// A server that knows no port but this.
@@ -35,7 +38,8 @@ pub(crate) fn same_port_side_by_side() {
     bench.terminate(&two);
 }
 
-/// A network beyond the machine, with a server that tells who asks. It knows no way back to replicas' addresses.
+/// A network beyond the machine, with a server that tells who asks. It knows no way back to
+/// replicas' addresses.
 struct Beyond {
     server: Child,
 }
@@ -111,7 +115,8 @@ pub(crate) fn outbound_traffic() {
     };
     let bench = Bench::new(Mode::Isolated);
     let run = format!(
-        "python3 -c 'import urllib.request as r; print(r.urlopen(\"http://{}/\", timeout=30).read())'; \
+        "python3 -c 'import urllib.request as r; \
+         print(r.urlopen(\"http://{}/\", timeout=30).read())'; \
          sleep 1000",
         Beyond::THERE
     );
@@ -171,4 +176,24 @@ pub(crate) fn a_lone_program_keeps_its_port() {
     assert_ne!(bench.observe(&other).endpoint.unwrap().port(), port);
     bench.terminate(&request);
     bench.terminate(&other);
+}
+
+pub(crate) fn the_way_chosen_is_told() {
+    for choice in [NetworkChoice::Auto, NetworkChoice::Isolated] {
+        let bench = Bench::with(Mode::WithoutNamespaces, |options| options.network = choice);
+        let request = bench.request("sleep 1000");
+        bench.launch(&request);
+        bench.logged(&request, "a network of its own needs root");
+        if choice == NetworkChoice::Isolated {
+            until("the refusal", || match bench.observe(&request).phase {
+                Phase::Lost { reason } => reason.contains("cannot be had here"),
+                _ => false,
+            });
+        } else {
+            until("the endpoint", || {
+                bench.observe(&request).endpoint.is_some()
+            });
+        }
+        bench.terminate(&request);
+    }
 }

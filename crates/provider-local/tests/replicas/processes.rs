@@ -6,7 +6,8 @@ use rustix::process::{Signal, kill_process};
 
 use crate::bench::{Bench, Mode, is_running, until};
 
-/// Shell text that leaves processes behind in every way there is; each sleeps for `seconds`, which names it.
+/// Shell text that leaves processes behind in every way there is; each sleeps for `seconds`, which
+/// names it.
 fn runaways(seconds: &str) -> String {
     format!(
         "sleep {seconds} & \n\
@@ -15,7 +16,8 @@ fn runaways(seconds: &str) -> String {
          (setsid bash -c \"trap '' TERM HUP; sleep {seconds} & wait; wait\" &) \n\
          (env -i setsid sleep {seconds} </dev/null >/dev/null 2>&1 &)\n\
          python3 -c 'import os, time\n\
-if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.execvp(\"sleep\", [\"sleep\", \"{seconds}\"])\n'\n\
+if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n\
+\x20       os.execvp(\"sleep\", [\"sleep\", \"{seconds}\"])\n'\n\
          echo away\n"
     )
 }

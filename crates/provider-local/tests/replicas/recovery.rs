@@ -109,7 +109,7 @@ pub(crate) fn a_server_killed() {
     let endpoint = bench.answers(&request, "still here");
     assert_eq!(
         bench.block_on(bench.provider.list()).unwrap(),
-        [request.key.clone()]
+        std::slice::from_ref(&request.key)
     );
     bench.launch(&request);
     assert_eq!(bench.answers(&request, "still here"), endpoint);
@@ -149,7 +149,7 @@ pub(crate) fn half_made_replicas() {
         std::fs::create_dir_all(dir.workdir().join("half")).unwrap();
         assert_eq!(
             bench.block_on(bench.provider.list()).unwrap(),
-            [request.key.clone()]
+            std::slice::from_ref(&request.key)
         );
         assert_eq!(bench.observe(&request).phase, Phase::Absent);
         bench.launch(&request);

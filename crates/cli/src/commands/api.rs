@@ -1,0 +1,6 @@
+//! `sky api …`.
+
+pub(crate) mod serve;
+pub(crate) mod start;
+pub(crate) mod status;
+pub(crate) mod stop;

@@ -1,0 +1,84 @@
+//! `sky api stop`: ends the server. Replicas and endpoints go on.
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use api::Client;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::args::ApiStopArguments;
+use crate::failure::Failure;
+use crate::{output, server_process};
+
+const DEADLINE: Duration = Duration::from_secs(40);
+const POLL: Duration = Duration::from_millis(20);
+
+pub(crate) fn run(arguments: &ApiStopArguments) -> Result<ExitCode, Failure> {
+    server_process::block_on(async {
+        let home = server_process::home()?;
+        let client = Client::new(home.path());
+        let services = match client.health().await {
+            Ok(health) => {
+                client.shutdown().await?;
+                wait_for_end(&client).await?;
+                output::line("The server is stopped.")?;
+                Some(health.services)
+            }
+            Err(error) if error.is_server_away() => {
+                output::line("The server does not run.")?;
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if arguments.all && services.is_none_or(|count| count == 0) {
+            stop_proxy(home.path())?;
+        } else if services.is_some_and(|count| count > 0) {
+            output::line("Replicas and endpoints go on; any sky command starts the server again.")?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn wait_for_end(client: &Client) -> Result<(), Failure> {
+    let begun = Instant::now();
+    while begun.elapsed() < DEADLINE {
+        if client.health().await.is_err() {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(Failure::Refused("the server does not stop".to_owned()))
+}
+
+/// Ends the data plane in an orderly way, if it runs.
+fn stop_proxy(home: &std::path::Path) -> Result<(), Failure> {
+    let file = proxy::ProxyPaths {
+        home: home.to_owned(),
+    }
+    .pid_file();
+    let Ok(text) = fs::read(file) else {
+        return Ok(());
+    };
+    let holder = serde_json::from_slice::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|pids| pids.get("holder").and_then(serde_json::Value::as_i64))
+        .and_then(|pid| i32::try_from(pid).ok());
+    let Some(holder) = holder
+        .filter(|pid| is_our_proxy(*pid))
+        .and_then(Pid::from_raw)
+    else {
+        return Ok(());
+    };
+    kill_process(holder, Signal::TERM).map_err(std::io::Error::from)?;
+    output::line("The proxy is told to end.")
+}
+
+/// A process id may have been given to somebody else since it was written down.
+fn is_our_proxy(pid: i32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    words
+        .windows(2)
+        .any(|pair| matches!(pair, [b"proxy", b"hold"]))
+}

@@ -1,0 +1,10 @@
+//! `sky serve …`.
+
+pub(crate) mod down;
+pub(crate) mod estimate;
+pub(crate) mod logs;
+pub(crate) mod status;
+pub(crate) mod up;
+pub(crate) mod update;
+pub(crate) mod validate;
+pub(crate) mod wait;

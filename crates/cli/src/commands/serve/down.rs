@@ -1,0 +1,194 @@
+//! `sky serve down`.
+
+use std::process::ExitCode;
+
+use api::{Client, DownRequest, ServiceRecord};
+use plan::status::ServiceStatus;
+
+use super::wait;
+use crate::args::DownArguments;
+use crate::failure::Failure;
+use crate::output::{self, prompt};
+use crate::server_process;
+
+pub(crate) fn run(arguments: &DownArguments) -> Result<ExitCode, Failure> {
+    let names = &arguments.service_names;
+    if names.is_empty() != arguments.all {
+        return Err(Failure::Usage(
+            "give either the names of services, or --all; exactly one of the two".to_owned(),
+        ));
+    }
+    if arguments.replica_id.is_some() && (arguments.all || names.len() != 1) {
+        return Err(Failure::Usage(
+            "--replica-id needs exactly one service name".to_owned(),
+        ));
+    }
+    server_process::block_on(async {
+        let Some(client) = server_process::connect_if_used().await? else {
+            return nothing(arguments);
+        };
+        match arguments.replica_id {
+            Some(id) => replica(&client, arguments, id).await,
+            None => services(&client, arguments).await,
+        }
+    })
+}
+
+fn nothing(arguments: &DownArguments) -> Result<ExitCode, Failure> {
+    for name in arguments
+        .service_names
+        .iter()
+        .filter(|name| !is_pattern(name))
+    {
+        return Err(Failure::Refused(format!(
+            "Service '{name}' does not exist."
+        )));
+    }
+    output::line("No service to terminate.")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn request(arguments: &DownArguments) -> DownRequest {
+    DownRequest {
+        purge: arguments.purge,
+        now: arguments.now,
+    }
+}
+
+async fn replica(client: &Client, arguments: &DownArguments, id: u32) -> Result<ExitCode, Failure> {
+    let name = arguments
+        .service_names
+        .first()
+        .map(String::as_str)
+        .unwrap_or_default();
+    client.service(name).await?;
+    let question = format!("Terminating replica ID {id} in '{name}'. Proceed?");
+    prompt::confirm(&question, arguments.confirm.yes)?;
+    let accepted = client
+        .terminate_replica(name, id, &request(arguments))
+        .await?;
+    output::line(&accepted.message)?;
+    output::line(&format!(
+        "Please use sky serve status {name} to check the latest status."
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn services(client: &Client, arguments: &DownArguments) -> Result<ExitCode, Failure> {
+    let all = client.services(&[]).await?.services;
+    let chosen = choose(&all, arguments)?;
+    if chosen.is_empty() {
+        return nothing(arguments);
+    }
+    let quoted: Vec<String> = chosen.iter().map(|name| format!("'{name}'")).collect();
+    let quoted = quoted.join(", ");
+    let question = if arguments.all {
+        "Terminating all services. Proceed?".to_owned()
+    } else {
+        format!("Terminating service(s) {quoted}. Proceed?")
+    };
+    prompt::confirm(&question, arguments.confirm.yes)?;
+    for name in &chosen {
+        client.down(name, &request(arguments)).await?;
+    }
+    let told = match chosen.as_slice() {
+        [_] => format!("Service {quoted} is scheduled to be terminated."),
+        _ => format!("Services {quoted} are scheduled to be terminated."),
+    };
+    output::line(&told)?;
+    if let Some(seconds) = arguments.confirm.wait {
+        for name in &chosen {
+            wait::for_down(client, name, seconds).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn choose(all: &[ServiceRecord], arguments: &DownArguments) -> Result<Vec<String>, Failure> {
+    let mut chosen = Vec::new();
+    for service in all {
+        let wanted = arguments.all
+            || arguments
+                .service_names
+                .iter()
+                .any(|pattern| matches(pattern, &service.name));
+        if !wanted {
+            continue;
+        }
+        if service.status == ServiceStatus::FailedCleanup && !arguments.purge {
+            let (name, status) = (&service.name, service.status);
+            output::line(&format!(
+                "Service '{name}' is in failed status ({status}). Skipping its termination as it could lead to \
+                 a resource leak. (Use `sky serve down {name} --purge` to forcefully terminate the service.)"
+            ))?;
+            continue;
+        }
+        chosen.push(service.name.clone());
+    }
+    for name in arguments
+        .service_names
+        .iter()
+        .filter(|name| !is_pattern(name))
+    {
+        if !all.iter().any(|service| service.name == *name) {
+            return Err(Failure::Refused(format!(
+                "Service '{name}' does not exist."
+            )));
+        }
+    }
+    Ok(chosen)
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?'])
+}
+
+/// `*` is any text, `?` any one character, everything else itself.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
+    // reachable[i]: the pattern so far matches the first i characters.
+    let mut reachable = vec![false; name.len() + 1];
+    reachable[0] = true;
+    for wanted in pattern {
+        let mut next = vec![false; name.len() + 1];
+        for (index, reached) in reachable.iter().enumerate() {
+            if !reached {
+                continue;
+            }
+            if wanted == '*' {
+                next.iter_mut().skip(index).for_each(|slot| *slot = true);
+            } else if name
+                .get(index)
+                .is_some_and(|found| wanted == '?' || wanted == *found)
+            {
+                next[index + 1] = true;
+            }
+        }
+        reachable = next;
+    }
+    reachable.last().copied().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_a_shell_and_underscore_is_no_wildcard() {
+        for (pattern, name, expected) in [
+            ("web", "web", true),
+            ("web", "webs", false),
+            ("web*", "web", true),
+            ("*-b", "a-b", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("a_c", "abc", false),
+            ("A", "a", false),
+            ("*", "", true),
+            ("**x*", "axb", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} on {name}");
+        }
+    }
+}

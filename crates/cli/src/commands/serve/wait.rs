@@ -1,0 +1,162 @@
+//! `--wait`: follows a service until what was asked is done, has failed, or the time is over.
+
+use std::time::{Duration, Instant};
+
+use api::{Client, ErrorCode, RolloutState, ServiceRecord};
+use plan::status::ServiceStatus;
+
+use crate::failure::Failure;
+use crate::output::{self, progress::Progress};
+
+/// The longest pause between two looks, so that elapsed times move.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a server that has gone may take to come back before the wait gives up.
+const AWAY_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a look says.
+enum Verdict {
+    Done(String),
+    Failed(String),
+    Waiting(String),
+}
+
+pub(crate) async fn for_up(client: &Client, name: &str, seconds: f64) -> Result<(), Failure> {
+    follow(client, name, seconds, |record| {
+        let Some(service) = record else {
+            return Verdict::Failed("it is gone".to_owned());
+        };
+        let progress = format!(
+            "{} of {} replicas ready",
+            service.ready_replicas, service.target_replicas
+        );
+        match service.status {
+            _ if service.ready_replicas >= service.target_replicas
+                && service.status != ServiceStatus::ControllerInit =>
+            {
+                Verdict::Done(format!("✓ Service '{name}' is ready ({progress})."))
+            }
+            ServiceStatus::Failed
+            | ServiceStatus::ControllerFailed
+            | ServiceStatus::FailedCleanup
+            | ServiceStatus::ShuttingDown => Verdict::Failed(
+                service
+                    .message
+                    .clone()
+                    .unwrap_or_else(|| service.status.to_string()),
+            ),
+            _ => Verdict::Waiting(service.message.clone().unwrap_or(progress)),
+        }
+    })
+    .await
+}
+
+pub(crate) async fn for_update(
+    client: &Client,
+    name: &str,
+    version: u32,
+    seconds: f64,
+) -> Result<(), Failure> {
+    follow(client, name, seconds, |record| {
+        let Some(service) = record else {
+            return Verdict::Failed("it is gone".to_owned());
+        };
+        let Some(rollout) = &service.rollout else {
+            return Verdict::Waiting("the update to begin".to_owned());
+        };
+        if rollout.version != version {
+            return Verdict::Failed(format!(
+                "version {version} was superseded by version {}",
+                rollout.version
+            ));
+        }
+        match rollout.state {
+            RolloutState::Succeeded => Verdict::Done(format!(
+                "✓ Every replica of '{name}' is of version {version}."
+            )),
+            RolloutState::Failed | RolloutState::Superseded => {
+                Verdict::Failed(rollout.summary.clone())
+            }
+            RolloutState::InProgress => Verdict::Waiting(rollout.summary.clone()),
+        }
+    })
+    .await
+}
+
+pub(crate) async fn for_down(client: &Client, name: &str, seconds: f64) -> Result<(), Failure> {
+    follow(client, name, seconds, |record| match record {
+        None => Verdict::Done(format!("✓ Service '{name}' is gone.")),
+        Some(service) if service.status == ServiceStatus::FailedCleanup => Verdict::Failed(
+            "something could not be cleaned up; see sky serve status, then use --purge".to_owned(),
+        ),
+        Some(service) => Verdict::Waiting(
+            service
+                .message
+                .clone()
+                .unwrap_or_else(|| "shutting down".to_owned()),
+        ),
+    })
+    .await
+}
+
+async fn follow(
+    client: &Client,
+    name: &str,
+    seconds: f64,
+    judge: impl Fn(Option<&ServiceRecord>) -> Verdict,
+) -> Result<(), Failure> {
+    let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    let begun = Instant::now();
+    let mut progress = Progress::default();
+    let mut revision = None;
+    let mut seen = begun;
+    loop {
+        let record = match look(client, name, revision).await {
+            Ok(record) => record,
+            Err(error) if error.is_server_away() && seen.elapsed() < AWAY_LIMIT => {
+                progress.show("the server is away; waiting for it");
+                // Any sky command starts it; so does this one.
+                let _ = crate::server_process::connect().await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        seen = Instant::now();
+        revision = record.as_ref().map(|record| record.revision);
+        let waiting = match judge(record.as_ref()) {
+            Verdict::Done(text) => {
+                progress.end();
+                return output::line(&text);
+            }
+            Verdict::Failed(reason) => {
+                progress.end();
+                return Err(Failure::Refused(reason));
+            }
+            Verdict::Waiting(text) => text,
+        };
+        if begun.elapsed() >= limit {
+            progress.end();
+            return Err(Failure::Refused(format!(
+                "not done after {seconds}s: {waiting}"
+            )));
+        }
+        progress.show(&waiting);
+    }
+}
+
+/// The service now, or after its next change; `None` when it is gone.
+async fn look(
+    client: &Client,
+    name: &str,
+    revision: Option<u64>,
+) -> Result<Option<ServiceRecord>, api::ClientError> {
+    let record = match revision {
+        None => client.service(name).await,
+        Some(revision) => client.service_after(name, revision, LOOK).await,
+    };
+    match record {
+        Ok(record) => Ok(Some(record)),
+        Err(api::ClientError::Api(error)) if error.code == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,136 @@
+//! The server as the client sees it: where it is, whether it runs, and how it is started.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use api::{Client, ClientError, Health};
+use server::Home;
+
+use crate::failure::Failure;
+
+/// How long a server may take to answer for the first time.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+const START_POLL: Duration = Duration::from_millis(20);
+/// Lines of its log shown when it does not start.
+const LOG_LINES_SHOWN: usize = 5;
+
+/// `SKYSERVE_HOME`, default `~/.skyserve`.
+pub(crate) fn home() -> Result<Home, Failure> {
+    let path = match std::env::var_os("SKYSERVE_HOME").filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => std::env::var_os("HOME")
+            .filter(|home| !home.is_empty())
+            .map(|home| PathBuf::from(home).join(".skyserve"))
+            .ok_or_else(|| Failure::Refused("neither SKYSERVE_HOME nor HOME is set".to_owned()))?,
+    };
+    Ok(Home::new(std::path::absolute(path)?))
+}
+
+/// Runs a client's work.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// A client of a server that runs, started if need be.
+pub(crate) async fn connect() -> Result<Client, Failure> {
+    let home = home()?;
+    let client = Client::new(home.path());
+    match client.health().await {
+        Ok(health) => warn_of_other_version(&health),
+        Err(error) if error.is_server_away() => {
+            start(&home, &client).await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(client)
+}
+
+/// A client if there is anything to ask about: no server is started for a home that was never used.
+pub(crate) async fn connect_if_used() -> Result<Option<Client>, Failure> {
+    if home()?.database().exists() {
+        Ok(Some(connect().await?))
+    } else {
+        Ok(None)
+    }
+}
+
+fn warn_of_other_version(health: &Health) {
+    let ours = env!("CARGO_PKG_VERSION");
+    if health.version != ours {
+        crate::output::warn(&format!(
+            "the server runs version {}, this is {ours}; run: sky api stop && sky api start",
+            health.version
+        ));
+    }
+}
+
+/// Starts the server in a session of its own and waits until it answers.
+pub(crate) async fn start(home: &Home, client: &Client) -> Result<Health, Failure> {
+    let refused = |what: &str, error: io::Error| {
+        Failure::Refused(format!("cannot start the server: {what}: {error}"))
+    };
+    home.create()
+        .map_err(|error| refused(&home.path().display().to_string(), error))?;
+    let path = home.server_log();
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| refused(&path.display().to_string(), error))?;
+    let log_start = log.metadata().map_or(0, |metadata| metadata.len());
+    let this = std::env::current_exe().map_err(|error| refused("this program", error))?;
+    let mut child = Command::new(this)
+        .args(["api", "serve"])
+        .env("SKYSERVE_HOME", home.path())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .map_err(|error| refused("this program", error))?;
+    let begun = Instant::now();
+    loop {
+        match client.health().await {
+            Ok(health) => return Ok(health),
+            Err(error) if error.is_server_away() => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Another one may have been quicker: then ours ends at once and that one answers.
+        let ended = child.try_wait()?.is_some();
+        if ended && begun.elapsed() > Duration::from_secs(2) || begun.elapsed() > START_DEADLINE {
+            return Err(not_started(home, log_start, client.health().await.err()));
+        }
+        tokio::time::sleep(START_POLL).await;
+    }
+}
+
+fn not_started(home: &Home, log_start: u64, error: Option<ClientError>) -> Failure {
+    let path = home.server_log();
+    let log = fs::read(&path).unwrap_or_default();
+    let start = usize::try_from(log_start)
+        .unwrap_or(usize::MAX)
+        .min(log.len());
+    let log = String::from_utf8_lossy(log.get(start..).unwrap_or_default()).into_owned();
+    let lines: Vec<&str> = log.lines().collect();
+    let last = lines
+        .get(lines.len().saturating_sub(LOG_LINES_SHOWN)..)
+        .unwrap_or_default();
+    let why = match (last.is_empty(), error) {
+        (true, Some(error)) => error.to_string(),
+        _ => format!("its last words:\n  {}", last.join("\n  ")),
+    };
+    Failure::Refused(format!(
+        "the server does not start ({}); {why}",
+        path.display()
+    ))
+}
