@@ -50,8 +50,7 @@ fn port_taken(world: &World, declared_port: u16) -> String {
     if world.own_network {
         return format!(
             "a port it wants is taken inside the replica's own network, so by another process of \
-             this replica; \
-             the replica must listen on port {} once",
+             this replica; the replica must listen on port {} once",
             world.port
         );
     }
@@ -62,8 +61,7 @@ fn port_taken(world: &World, declared_port: u16) -> String {
     };
     format!(
         "{taken}: this replica shares the machine's network ({}), where every replica needs a \
-         port of its own; \
-         let the program listen on $PORT (here {})",
+         port of its own; let the program listen on $PORT (here {})",
         world.reason, world.port
     )
 }

@@ -122,9 +122,7 @@ impl Network {
         let names = Names::of(key);
         let host = own_namespace()?;
         let links = Links::open().map_err(refused("open a route socket"))?;
-        links
-            .delete(&names.link)
-            .map_err(refused("remove an old network interface"))?;
+        remove_link(&links, &names.link)?;
         let dropped = nat::forwarding_dropped().map_err(refused("list the firewall"))?;
         if let Some(chain) = dropped.or_else(old_firewall_drops) {
             return Err(NetworkError::Firewall(chain));
@@ -223,16 +221,19 @@ impl Drop for Network {
 /// Something is left and could not be removed.
 pub fn remove(key: &str) -> Result<(), NetworkError> {
     let names = Names::of(key);
-    if !Path::new("/sys/class/net").join(&names.link).exists()
-        && !rustix::process::geteuid().is_root()
-    {
+    let links = Links::open().map_err(refused("open a route socket"))?;
+    remove_link(&links, &names.link)?;
+    nat::remove(&names.table).map_err(refused("remove the NAT"))
+}
+
+/// Removes a link if it is there: without the right to, asking for what is not there is refused too.
+fn remove_link(links: &Links, name: &str) -> Result<(), NetworkError> {
+    if !Path::new("/sys/class/net").join(name).exists() {
         return Ok(());
     }
-    let links = Links::open().map_err(refused("open a route socket"))?;
     links
-        .delete(&names.link)
-        .map_err(refused("remove a network interface"))?;
-    nat::remove(&names.table).map_err(refused("remove the NAT"))
+        .delete(name)
+        .map_err(refused("remove an old network interface"))
 }
 
 /// Name of the machine's end of the veth pair of the replica `key`.

@@ -41,7 +41,10 @@ impl Client {
     /// A client of the server whose state is in `home`. Nothing is opened yet.
     #[must_use]
     pub fn new(home: impl AsRef<Path>) -> Self {
-        Self { socket: home.as_ref().join(SOCKET_NAME), timeout: DEFAULT_TIMEOUT }
+        Self {
+            socket: home.as_ref().join(SOCKET_NAME),
+            timeout: DEFAULT_TIMEOUT,
+        }
     }
 
     /// The same client with another time limit for ordinary calls.
@@ -70,7 +73,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; a conflict when the name is taken.
     pub async fn up(&self, request: &UpRequest) -> Result<UpResponse, ClientError> {
-        self.post("/v1/services".to_owned(), request, SUBMIT_TIMEOUT).await
+        self.post("/v1/services".to_owned(), request, SUBMIT_TIMEOUT)
+            .await
     }
 
     /// `GET /v1/services`: the services of these names, or all where `names` is empty.
@@ -107,8 +111,10 @@ impl Client {
         wait: Duration,
     ) -> Result<ServiceRecord, ClientError> {
         let seconds = wait.as_secs_f64();
-        let path =
-            format!("{}?after={revision}&timeout_seconds={seconds:.3}", service_path(name));
+        let path = format!(
+            "{}?after={revision}&timeout_seconds={seconds:.3}",
+            service_path(name)
+        );
         self.get(path, wait.saturating_add(self.timeout)).await
     }
 
@@ -121,7 +127,12 @@ impl Client {
         name: &str,
         request: &UpdateRequest,
     ) -> Result<UpdateResponse, ClientError> {
-        self.post(format!("{}/versions", service_path(name)), request, SUBMIT_TIMEOUT).await
+        self.post(
+            format!("{}/versions", service_path(name)),
+            request,
+            SUBMIT_TIMEOUT,
+        )
+        .await
     }
 
     /// `POST /v1/services/NAME/down`.
@@ -129,7 +140,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn down(&self, name: &str, request: &DownRequest) -> Result<Accepted, ClientError> {
-        self.post(format!("{}/down", service_path(name)), request, self.timeout).await
+        self.post(
+            format!("{}/down", service_path(name)),
+            request,
+            self.timeout,
+        )
+        .await
     }
 
     /// `POST /v1/services/NAME/replicas/ID/terminate`.
@@ -163,7 +179,11 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn events(&self, name: &str, sequence: i64) -> Result<EventList, ClientError> {
-        self.get(format!("{}/events?after={sequence}", service_path(name)), self.timeout).await
+        self.get(
+            format!("{}/events?after={sequence}", service_path(name)),
+            self.timeout,
+        )
+        .await
     }
 
     /// `POST /v1/shutdown`: the server ends; replicas and the proxy go on.
@@ -171,7 +191,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn shutdown(&self) -> Result<Accepted, ClientError> {
-        self.post("/v1/shutdown".to_owned(), &serde_json::json!({}), self.timeout).await
+        self.post(
+            "/v1/shutdown".to_owned(),
+            &serde_json::json!({}),
+            self.timeout,
+        )
+        .await
     }
 
     async fn get<T: DeserializeOwned>(
@@ -179,7 +204,8 @@ impl Client {
         path: String,
         limit: Duration,
     ) -> Result<T, ClientError> {
-        self.exchange(connection::request(Method::GET, &path, Vec::new())?, limit).await
+        self.exchange(connection::request(Method::GET, &path, Vec::new())?, limit)
+            .await
     }
 
     async fn post<T: DeserializeOwned>(
@@ -188,9 +214,11 @@ impl Client {
         body: &impl Serialize,
         limit: Duration,
     ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body)
-            .map_err(|error| ClientError::UnexpectedAnswer { reason: error.to_string() })?;
-        self.exchange(connection::request(Method::POST, &path, body)?, limit).await
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::UnexpectedAnswer {
+            reason: error.to_string(),
+        })?;
+        self.exchange(connection::request(Method::POST, &path, body)?, limit)
+            .await
     }
 
     async fn exchange<T: DeserializeOwned>(
@@ -201,7 +229,9 @@ impl Client {
         let answer = async { self.send(request, limit).await?.into_json().await };
         match tokio::time::timeout(limit, answer).await {
             Ok(result) => result,
-            Err(_elapsed) => Err(ClientError::Timeout { seconds: limit.as_secs() }),
+            Err(_elapsed) => Err(ClientError::Timeout {
+                seconds: limit.as_secs(),
+            }),
         }
     }
 
@@ -212,7 +242,9 @@ impl Client {
     ) -> Result<connection::Response, ClientError> {
         match tokio::time::timeout(limit, connection::send(&self.socket, request)).await {
             Ok(result) => result,
-            Err(_elapsed) => Err(ClientError::Timeout { seconds: limit.as_secs() }),
+            Err(_elapsed) => Err(ClientError::Timeout {
+                seconds: limit.as_secs(),
+            }),
         }
     }
 }
@@ -242,7 +274,10 @@ mod tests {
     #[test]
     fn a_name_stays_one_path_segment() {
         assert_eq!(service_path("http-server"), "/v1/services/http-server");
-        assert_eq!(service_path("a/b?c#d e%"), "/v1/services/a%2Fb%3Fc%23d%20e%25");
+        assert_eq!(
+            service_path("a/b?c#d e%"),
+            "/v1/services/a%2Fb%3Fc%23d%20e%25"
+        );
         assert_eq!(service_path("é"), "/v1/services/%C3%A9");
     }
 }

@@ -35,6 +35,9 @@ pub struct UpRequest {
     pub yaml: String,
     /// Absolute folder against which relative paths of the task are resolved.
     pub base_dir: PathBuf,
+    /// Where the YAML is. Inside the workdir it does not count as content: editing it is no change of the app.
+    #[serde(default)]
+    pub yaml_path: Option<PathBuf>,
 }
 
 /// Answer to [`UpRequest`].
@@ -57,6 +60,9 @@ pub struct UpdateRequest {
     pub yaml: String,
     /// Absolute folder against which relative paths of the task are resolved.
     pub base_dir: PathBuf,
+    /// Where the YAML is. Inside the workdir it does not count as content: editing it is no change of the app.
+    #[serde(default)]
+    pub yaml_path: Option<PathBuf>,
     /// How to get there.
     pub mode: UpdateMode,
 }

@@ -45,7 +45,8 @@ pub(crate) async fn connect() -> Result<Client, Failure> {
     let client = Client::new(home.path());
     match client.health().await {
         Ok(health) => warn_of_other_version(&health),
-        Err(error) if error.is_server_away() => {
+        // Where there is no home yet, or something else in its place, starting says what is wrong.
+        Err(error) if error.is_server_away() || !home.path().is_dir() => {
             start(&home, &client).await?;
         }
         Err(error) => return Err(error.into()),

@@ -23,6 +23,8 @@ pub(crate) struct TaskFile {
     pub(crate) yaml: String,
     /// Where relative paths start: where the user stands.
     pub(crate) base_dir: PathBuf,
+    /// Where the YAML is, unless it came from standard input.
+    pub(crate) yaml_path: Option<PathBuf>,
 }
 
 /// Reads a source; `-` is standard input.
@@ -57,10 +59,12 @@ pub(crate) fn load(
     let base_dir = std::env::current_dir()?;
     files_exist(&task, &base_dir)?;
     let yaml = String::from_utf8_lossy(&source.text).into_owned();
+    let yaml_path = fs::canonicalize(file).ok().filter(|_| file != "-");
     Ok(TaskFile {
         task,
         yaml,
         base_dir,
+        yaml_path,
     })
 }
 

@@ -246,6 +246,22 @@ impl Controller {
         }
     }
 
+    /// One service, once it differs from `seen` in anything, committed or not.
+    ///
+    /// # Errors
+    /// [`ControllerError::NoSuchService`], also when it goes while one waits.
+    pub async fn moved(
+        &self,
+        name: &str,
+        seen: &Arc<ServiceState>,
+    ) -> Result<View, ControllerError> {
+        let mut view = self.handle(name)?.view;
+        let other = view.wait_for(|view| !Arc::ptr_eq(&view.state, seen)).await;
+        other
+            .map(|view| view.clone())
+            .map_err(|_| ControllerError::NoSuchService(name.to_owned()))
+    }
+
     /// Creates a service and launches its first version.
     ///
     /// # Errors

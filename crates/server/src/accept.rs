@@ -19,14 +19,32 @@ pub(crate) const FIRST_ENDPOINT_PORT: u16 = 30001;
 /// Address that endpoints listen on; every address of the machine unless set.
 pub(crate) const ENDPOINT_HOST_VARIABLE: &str = "SKYSERVE_ENDPOINT_HOST";
 
+/// What a user hands in.
+pub(crate) struct Submission {
+    /// What to serve.
+    pub(crate) task: Task,
+    /// The YAML as written.
+    pub(crate) yaml: String,
+    /// Where relative paths start.
+    pub(crate) base_dir: PathBuf,
+    /// Where the YAML is.
+    pub(crate) yaml_path: Option<PathBuf>,
+    /// How to get there.
+    pub(crate) mode: UpdateMode,
+}
+
 /// Copies the task's files and works out what the version is. Keep [`Snapshots::hold`] until it is committed.
 pub(crate) fn version(
     snapshots: &Snapshots,
-    task: Task,
-    yaml: String,
-    base_dir: &Path,
-    mode: UpdateMode,
+    submission: Submission,
 ) -> Result<NewVersion, Refusal> {
+    let Submission {
+        task,
+        yaml,
+        base_dir,
+        yaml_path,
+        mode,
+    } = submission;
     let Some(service) = task.service.clone() else {
         return Err(Refusal::invalid(
             "Service section not found. Add a 'service:' section to the YAML.",
@@ -40,7 +58,7 @@ pub(crate) fn version(
         )));
     }
     local_candidate(&task)?;
-    let (files, digest) = snapshot(snapshots, &task, base_dir)?;
+    let (files, digest) = snapshot(snapshots, &task, &base_dir, yaml_path.as_deref())?;
     let task_hash = task.task_hash(&digest).to_string();
     let use_spot = task
         .resources
@@ -86,6 +104,7 @@ fn snapshot(
     snapshots: &Snapshots,
     task: &Task,
     base_dir: &Path,
+    yaml_path: Option<&Path>,
 ) -> Result<(VersionFiles, FilesDigest), Refusal> {
     let mut kept = VersionFiles::default();
     let mut digests: Vec<(&str, FilesDigest)> = Vec::new();
@@ -99,7 +118,7 @@ fn snapshot(
                     root.display()
                 )));
             }
-            let (source, digest) = copy(snapshots, &root)?;
+            let (source, digest) = copy(snapshots, &root, yaml_path)?;
             digests.push(("", digest));
             kept.workdir = Some(source);
         }
@@ -117,21 +136,29 @@ fn snapshot(
                  yet; give a local file or folder."
             )));
         };
-        let (source, digest) = copy(snapshots, &resolve(base_dir, path))?;
+        let (source, digest) = copy(snapshots, &resolve(base_dir, path), yaml_path)?;
         digests.push((destination, digest));
         kept.mounts.push((destination.to_owned(), source));
     }
     Ok((kept, FilesDigest::combine(digests)))
 }
 
-fn copy(snapshots: &Snapshots, root: &Path) -> Result<(FileSource, FilesDigest), Refusal> {
-    let entries = files::collect(root).map_err(controller::SnapshotError::from)?;
-    let digest = files::digest(&entries);
+/// Copies a tree. The digest that counts for the version leaves the YAML out where it lies within: editing
+/// `replicas: 2` to `3` there is no change of the app.
+fn copy(
+    snapshots: &Snapshots,
+    root: &Path,
+    yaml_path: Option<&Path>,
+) -> Result<(FileSource, FilesDigest), Refusal> {
+    let mut entries = files::collect(root).map_err(controller::SnapshotError::from)?;
     let source = FileSource {
-        digest: digest.hash().to_string(),
+        digest: files::digest(&entries).hash().to_string(),
     };
     snapshots.make(&source.digest, root, &entries)?;
-    Ok((source, digest))
+    let within = std::fs::canonicalize(root).ok();
+    let within = within.and_then(|root| yaml_path?.strip_prefix(root).ok());
+    entries.retain(|entry| within.is_none_or(|yaml| entry.path != yaml));
+    Ok((source, files::digest(&entries)))
 }
 
 /// `~` is the user's home; anything relative is relative to where the user stood.
@@ -144,6 +171,19 @@ fn resolve(base_dir: &Path, path: &str) -> PathBuf {
         }
         _ => base_dir.join(path),
     }
+}
+
+/// Held while a port is chosen and until the proxy has it, so that two servers on one machine do not choose the same.
+/// Where the file cannot be used (another user made it) one goes without; the proxy refuses a port that is taken.
+pub(crate) fn port_lock() -> Option<std::fs::File> {
+    let path = std::env::temp_dir().join("skyserve-ports.lock");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .ok()?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).ok()?;
+    Some(file)
 }
 
 /// The address of a new endpoint: the first port that no other service has and that can be bound now.

@@ -21,6 +21,7 @@ use store::Store;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::Submission;
 use crate::error::Refusal;
 use crate::home::Home;
 use crate::{accept, logs, names, record};
@@ -30,6 +31,8 @@ const BODY_LIMIT_BYTES: usize = 8 * 1024 * 1024;
 /// The longest a request may wait for a change.
 const LONGEST_WAIT_SECONDS: f64 = 60.0;
 const EVENTS_PER_ANSWER: u32 = 1000;
+/// How long `up` waits for the proxy.
+const LISTENING_LIMIT: Duration = Duration::from_secs(10);
 
 /// What every route needs.
 pub(crate) struct Shared {
@@ -151,6 +154,7 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
         task,
         yaml,
         base_dir,
+        yaml_path,
     } = request;
     names::check(&name).map_err(Refusal::invalid)?;
     let _accepting = shared.accepting.lock().await;
@@ -160,24 +164,51 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
     }
     let ports: Vec<u16> = views.iter().map(|view| view.state.listen.port()).collect();
     let context = Arc::clone(&shared);
-    let view = blocking(move || {
-        let listen = accept::endpoint(&ports)?;
+    let (view, port_lock) = blocking(move || {
         let held = context.snapshots.hold();
         let mode = UpdateMode::Rolling;
-        let version = accept::version(&context.snapshots, task, yaml, &base_dir, mode)?;
+        let submission = Submission {
+            task,
+            yaml,
+            base_dir,
+            yaml_path,
+            mode,
+        };
+        let version = accept::version(&context.snapshots, submission)?;
+        let port_lock = accept::port_lock();
+        let listen = accept::endpoint(&ports)?;
         let create = context
             .controller
             .create(&name, incarnation()?, listen, version);
         let view = tokio::runtime::Handle::current().block_on(create)?;
         drop(held);
-        Ok(view)
+        Ok((view, port_lock))
     })
     .await?;
+    listening(&shared, &view).await;
+    drop(port_lock);
     Ok(Json(UpResponse {
         name: view.state.name.clone(),
         endpoint: record::endpoint(&view.state),
         version: view.state.newest(),
     }))
+}
+
+/// Waits until the endpoint listens (or is refused, which `status` tells), so that a request sent right after `up`
+/// is answered, if only with 503.
+async fn listening(shared: &Shared, view: &View) {
+    let name = view.state.name.clone();
+    let mut view = view.clone();
+    let wait = async {
+        while view.state.live.acknowledged == 0 && view.state.endpoint_error.is_none() {
+            let seen = Arc::clone(&view.state);
+            match shared.controller.moved(&name, &seen).await {
+                Ok(next) => view = next,
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LISTENING_LIMIT, wait).await;
 }
 
 fn taken(view: &View) -> Refusal {
@@ -203,13 +234,21 @@ async fn update(
         task,
         yaml,
         base_dir,
+        yaml_path,
         mode,
     } = request;
     shared.controller.view(&name)?;
     let context = Arc::clone(&shared);
     let updated = blocking(move || {
         let held = context.snapshots.hold();
-        let version = accept::version(&context.snapshots, task, yaml, &base_dir, mode)?;
+        let submission = Submission {
+            task,
+            yaml,
+            base_dir,
+            yaml_path,
+            mode,
+        };
+        let version = accept::version(&context.snapshots, submission)?;
         let update = context.controller.update(&name, version);
         let updated = tokio::runtime::Handle::current().block_on(update)?;
         drop(held);

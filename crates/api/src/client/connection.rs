@@ -47,9 +47,14 @@ pub(super) fn request(
         .uri(path)
         .header(header::HOST, "skyserve")
         .header(header::CONTENT_TYPE, "application/json")
-        .header(header::USER_AGENT, concat!("sky/", env!("CARGO_PKG_VERSION")))
+        .header(
+            header::USER_AGENT,
+            concat!("sky/", env!("CARGO_PKG_VERSION")),
+        )
         .body(Full::new(Bytes::from(body)))
-        .map_err(|error| ClientError::UnexpectedAnswer { reason: error.to_string() })
+        .map_err(|error| ClientError::UnexpectedAnswer {
+            reason: error.to_string(),
+        })
 }
 
 pub(super) async fn send(
@@ -66,19 +71,32 @@ pub(super) async fn send(
     let driver = Driver(tokio::spawn(async move {
         let _ = connection.await;
     }));
-    let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| broken(&error))?;
     let (head, body) = response.into_parts();
-    Ok(Response { status: head.status, body, driver })
+    Ok(Response {
+        status: head.status,
+        body,
+        driver,
+    })
 }
 
 impl Response {
     /// Reads the whole body as `T`, or as the error that the status announces.
     pub(super) async fn into_json<T: DeserializeOwned>(self) -> Result<T, ClientError> {
-        let Self { status, body, driver: _driver } = self;
+        let Self {
+            status,
+            body,
+            driver: _driver,
+        } = self;
         let bytes = Limited::new(body, ANSWER_BYTES_MAX)
             .collect()
             .await
-            .map_err(|error| ClientError::Disconnected { reason: error.to_string() })?
+            .map_err(|error| ClientError::Disconnected {
+                reason: error.to_string(),
+            })?
             .to_bytes();
         if !status.is_success() {
             return Err(error_of(status, &bytes));
@@ -98,8 +116,12 @@ impl Response {
         }
         match tokio::time::timeout(limit, self.into_json::<serde_json::Value>()).await {
             Ok(Err(error)) => Err(error),
-            Ok(Ok(_)) => Err(ClientError::UnexpectedAnswer { reason: "no log".to_owned() }),
-            Err(_elapsed) => Err(ClientError::Timeout { seconds: limit.as_secs() }),
+            Ok(Ok(_)) => Err(ClientError::UnexpectedAnswer {
+                reason: "no log".to_owned(),
+            }),
+            Err(_elapsed) => Err(ClientError::Timeout {
+                seconds: limit.as_secs(),
+            }),
         }
     }
 }
@@ -107,12 +129,14 @@ impl Response {
 fn error_of(status: StatusCode, body: &[u8]) -> ClientError {
     match serde_json::from_slice::<ApiError>(body) {
         Ok(error) => ClientError::Api(error),
-        Err(_) => {
-            ClientError::UnexpectedAnswer { reason: format!("status {}", status.as_u16()) }
-        }
+        Err(_) => ClientError::UnexpectedAnswer {
+            reason: format!("status {}", status.as_u16()),
+        },
     }
 }
 
 pub(super) fn broken(error: &hyper::Error) -> ClientError {
-    ClientError::Disconnected { reason: error.to_string() }
+    ClientError::Disconnected {
+        reason: error.to_string(),
+    }
 }

@@ -38,13 +38,17 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The time limit of the call is over.
-    #[error("the Skyserve server did not answer within {seconds} s; see its log with `sky api status`")]
+    #[error(
+        "the Skyserve server did not answer within {seconds} s; see its log with `sky api status`"
+    )]
     Timeout {
         /// The limit, whole seconds.
         seconds: u64,
     },
     /// The connection broke before the answer was complete; the request may or may not have been carried out.
-    #[error("the connection to the Skyserve server broke before its answer was complete ({reason})")]
+    #[error(
+        "the connection to the Skyserve server broke before its answer was complete ({reason})"
+    )]
     Disconnected {
         /// What broke.
         reason: String,

@@ -36,7 +36,11 @@ impl LogsQuery {
             LogTarget::Controller => "target=controller".to_owned(),
             LogTarget::LoadBalancer => "target=load_balancer".to_owned(),
         };
-        query.push_str(if self.follow { "&follow=true" } else { "&follow=false" });
+        query.push_str(if self.follow {
+            "&follow=true"
+        } else {
+            "&follow=false"
+        });
         if let Some(lines) = self.tail {
             query.push_str(&format!("&tail={lines}"));
         }
@@ -53,7 +57,10 @@ pub struct LogStream {
 
 impl LogStream {
     pub(super) fn new(body: Incoming, driver: Driver) -> Self {
-        Self { body, _driver: driver }
+        Self {
+            body,
+            _driver: driver,
+        }
     }
 
     /// The next piece, of any length, not cut at line ends; `None` at the end.
@@ -79,9 +86,20 @@ mod tests {
 
     #[test]
     fn queries_name_their_target() {
-        let query = LogsQuery { target: LogTarget::Replica(3), follow: true, tail: Some(10) };
-        assert_eq!(query.to_query_string(), "target=replica&replica_id=3&follow=true&tail=10");
-        let query = LogsQuery { target: LogTarget::LoadBalancer, follow: false, tail: None };
+        let query = LogsQuery {
+            target: LogTarget::Replica(3),
+            follow: true,
+            tail: Some(10),
+        };
+        assert_eq!(
+            query.to_query_string(),
+            "target=replica&replica_id=3&follow=true&tail=10"
+        );
+        let query = LogsQuery {
+            target: LogTarget::LoadBalancer,
+            follow: false,
+            tail: None,
+        };
         assert_eq!(query.to_query_string(), "target=load_balancer&follow=false");
     }
 }

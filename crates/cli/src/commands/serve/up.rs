@@ -34,6 +34,7 @@ pub(crate) fn run(arguments: &UpArguments) -> Result<ExitCode, Failure> {
         task: file.task,
         yaml: file.yaml,
         base_dir: file.base_dir,
+        yaml_path: file.yaml_path,
     };
     server_process::block_on(async {
         let client = server_process::connect().await?;

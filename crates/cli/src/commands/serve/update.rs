@@ -17,6 +17,7 @@ pub(crate) fn run(arguments: &UpdateArguments) -> Result<ExitCode, Failure> {
         task: file.task,
         yaml: file.yaml,
         base_dir: file.base_dir,
+        yaml_path: file.yaml_path,
         mode: arguments.mode,
     };
     server_process::block_on(async {

@@ -1,0 +1,14 @@
+//! End to end: the real binary, real processes, real sockets and real load. Each test has an installation of its own.
+
+#[path = "e2e/app.rs"]
+mod app;
+#[path = "e2e/bad_versions.rs"]
+mod bad_versions;
+#[path = "e2e/kills.rs"]
+mod kills;
+#[path = "e2e/refusals.rs"]
+mod refusals;
+#[path = "e2e/updates.rs"]
+mod updates;
+#[path = "e2e/walkthrough.rs"]
+mod walkthrough;
