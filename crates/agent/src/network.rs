@@ -226,7 +226,7 @@ pub fn remove(key: &str) -> Result<(), NetworkError> {
     nat::remove(&names.table).map_err(refused("remove the NAT"))
 }
 
-/// Removes a link if it is there: without the right to, asking for what is not there is refused too.
+/// Removes a link if it is there. Without the right to, even asking for an absent one is refused.
 fn remove_link(links: &Links, name: &str) -> Result<(), NetworkError> {
     if !Path::new("/sys/class/net").join(name).exists() {
         return Ok(());

@@ -81,7 +81,14 @@ fn request(
     probe: &ReadinessProbe,
 ) -> Result<Request<Full<Bytes>>, String> {
     let body = match &probe.post_data {
-        Some(data) => Full::new(Bytes::from(data.to_string())),
+        // In the order the user wrote it, where that is known.
+        Some(data) => {
+            let text = probe
+                .post_data_json
+                .clone()
+                .unwrap_or_else(|| data.to_string());
+            Full::new(Bytes::from(text))
+        }
         None => Full::new(Bytes::new()),
     };
     let mut builder = Request::builder()

@@ -1,20 +1,22 @@
 //! When to try again: a pure function of how often it failed and of a seed. It never sleeps; it names an instant.
 //!
-//! The first failure is answered at once (a crash is repaired without waiting), the second after about ten
-//! seconds, each further one after twice as long, up to five minutes. The jitter is drawn from the seed, so that
-//! many services that failed together do not return together, and a replay returns the same instants.
+//! A replica that lived for a while is replaced at once: its crash is an accident. One that did not is replaced after
+//! about a second, the next after about ten, each further one after twice as long, up to five minutes. The jitter is
+//! drawn from the seed, so that many services that failed together do not return together, and a replay returns the
+//! same instants.
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::{Span, Timestamp};
 
+const FIRST_SECONDS: f64 = 1.0;
 const BASE_SECONDS: f64 = 10.0;
 const CAP_SECONDS: f64 = 300.0;
 /// The delay is spread by this share to both sides.
 const JITTER: f64 = 0.2;
 /// Failures closer to each other than this are one.
 const TOGETHER_SECONDS: f64 = 1.0;
-/// A launch that stays ready this long forgives the failures before it.
+/// A replica that lives this long forgives the failures before it.
 pub const FORGIVE_AFTER_SECONDS: f64 = 60.0;
 
 /// Failures in a row, and when the next attempt may be made.
@@ -29,8 +31,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Notes a failure at `now`. Replicas that fail together count as one failure.
-    pub fn fail(&mut self, now: Timestamp, seed: &str) {
+    /// Notes the failure at `now` of a replica that lived so long. Replicas that fail together count as one failure.
+    pub fn fail(&mut self, now: Timestamp, lived_seconds: f64, seed: &str) {
         let together = Span::from_seconds(TOGETHER_SECONDS);
         if self
             .last_failure_at
@@ -38,8 +40,13 @@ impl Backoff {
         {
             return;
         }
-        self.failures = self.failures.saturating_add(1);
         self.last_failure_at = Some(now);
+        if lived_seconds >= FORGIVE_AFTER_SECONDS {
+            self.failures = 0;
+            self.not_before = None;
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now + delay(self.failures, seed));
     }
 
@@ -58,11 +65,14 @@ impl Backoff {
 /// How long to wait after the `failures`-th failure in a row.
 #[must_use]
 pub fn delay(failures: u32, seed: &str) -> Span {
-    let Some(doublings) = failures.checked_sub(2) else {
-        return Span::ZERO;
+    let seconds = match failures {
+        0 => return Span::ZERO,
+        1 => FIRST_SECONDS,
+        _ => {
+            let exponent = i32::try_from((failures - 2).min(16)).unwrap_or(16);
+            (BASE_SECONDS * 2f64.powi(exponent)).min(CAP_SECONDS)
+        }
     };
-    let exponent = i32::try_from(doublings.min(16)).unwrap_or(16);
-    let seconds = (BASE_SECONDS * 2f64.powi(exponent)).min(CAP_SECONDS);
     let unit = f64::from(fnv1a(seed, failures)) / f64::from(u32::MAX);
     Span::from_seconds(seconds * (1.0 - JITTER + 2.0 * JITTER * unit))
 }
@@ -82,16 +92,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_failure_is_answered_at_once_then_delays_double_up_to_the_cap() {
+    fn delays_double_up_to_the_cap() {
         assert_eq!(delay(0, "s"), Span::ZERO);
-        assert_eq!(delay(1, "s"), Span::ZERO);
-        for (failures, middle) in [(2, 10.0), (3, 20.0), (4, 40.0), (7, 300.0), (1000, 300.0)] {
+        for (failures, middle) in [
+            (1, 1.0),
+            (2, 10.0),
+            (3, 20.0),
+            (4, 40.0),
+            (7, 300.0),
+            (1000, 300.0),
+        ] {
             let seconds = delay(failures, "s").as_seconds();
             assert!(
                 (middle * 0.8..=middle * 1.2).contains(&seconds),
                 "failure {failures}: {seconds}"
             );
         }
+    }
+
+    #[test]
+    fn a_long_life_is_followed_by_a_new_one_at_once_and_failures_together_are_one() {
+        let mut backoff = Backoff::default();
+        let at = |seconds: f64| Timestamp::from_seconds(seconds);
+        backoff.fail(at(100.0), 0.0, "s");
+        backoff.fail(at(100.5), 0.0, "s");
+        assert_eq!(backoff.failures, 1);
+        assert!(!backoff.allows(at(100.5)) && backoff.allows(at(102.0)));
+        backoff.fail(at(110.0), 5.0, "s");
+        assert_eq!(backoff.failures, 2);
+        backoff.fail(at(500.0), 90.0, "s");
+        assert!(backoff.allows(at(500.0)));
     }
 
     #[test]

@@ -16,11 +16,11 @@ use crate::status::ReplicaStatus;
 use crate::time::{Span, Timestamp};
 
 /// Attempts to end a replica before it is given up.
-pub const TERMINATION_ATTEMPTS: u32 = 3;
+pub(crate) const TERMINATION_ATTEMPTS: u32 = 3;
 /// Records of failed replicas kept for the user, over all versions.
-pub const FAILED_RECORDS_KEPT: usize = 10;
+pub(crate) const FAILED_RECORDS_KEPT: usize = 10;
 /// Versions kept behind the newest one, so that they can be returned to.
-pub const VERSIONS_KEPT: u32 = 10;
+pub(crate) const VERSIONS_KEPT: u32 = 10;
 
 /// Starts the end of a replica that may still be answering requests.
 pub(crate) fn begin_draining(context: &mut Context, id: ReplicaId) {

@@ -165,16 +165,12 @@ fn launch_failed(context: &mut Context, id: ReplicaId, class: ErrorClass, messag
 /// Delays further launches of the replica's version without holding anything against it.
 fn back_off(context: &mut Context, id: ReplicaId) {
     let (now, seed) = (context.now, context.state.incarnation.clone());
-    let Some(version) = context
-        .state
-        .replicas
-        .get(&id)
-        .map(|replica| replica.version)
-    else {
+    let Some(replica) = context.state.replicas.get(&id) else {
         return;
     };
-    if let Some(version) = context.version_mut(version) {
-        version.backoff.fail(now, &seed);
+    let (number, lived) = (replica.version, (now - replica.created_at).as_seconds());
+    if let Some(version) = context.version_mut(number) {
+        version.backoff.fail(now, lived, &seed);
     }
 }
 
@@ -262,15 +258,11 @@ fn exit_sentence(exit: &Exit) -> String {
 }
 
 fn lost(context: &mut Context, id: ReplicaId, why: &str) {
-    let lived = context.state.replicas.get(&id).map_or(0.0, |replica| {
-        (context.now - replica.created_at).as_seconds()
-    });
     let reason = format!("lost: {why}");
     if context.set_status(id, ReplicaStatus::Preempted, Some(&reason)) {
         ending::begin_now(context, id);
-        if lived < FORGIVE_AFTER_SECONDS {
-            back_off(context, id);
-        }
+        // So that machines that are lost as soon as they are there do not make a hot loop.
+        back_off(context, id);
     }
 }
 

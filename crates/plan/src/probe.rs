@@ -70,7 +70,7 @@ pub fn targets(state: &ServiceState) -> Vec<ProbeTarget> {
     targets
 }
 
-/// `GET /health`.
+/// `GET /health`. Without the query, which may hold a secret.
 #[must_use]
 pub fn sentence(probe: &ReadinessProbe) -> String {
     let method = if probe.post_data.is_some() {
@@ -78,5 +78,6 @@ pub fn sentence(probe: &ReadinessProbe) -> String {
     } else {
         "GET"
     };
-    format!("{method} {}", probe.path)
+    let path = probe.path.split('?').next().unwrap_or_default();
+    format!("{method} {path}")
 }

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::routing::{ReplicaId, Version};
 use crate::time::Timestamp;
 
-pub(crate) use converge::{converge, end_replica, scale_down_order};
+pub(crate) use converge::{converge, end_replica};
 pub(crate) use failure::{own_fault, progress_deadline};
 pub(crate) use update::{adoption_probed, update};
 

@@ -198,7 +198,7 @@ pub(crate) fn end_replica(context: &mut Context, id: ReplicaId, why: &str) {
 
 /// Who goes first when there are too many: the least trusted status, then the lowest version, then the fewest
 /// requests in flight, then the youngest.
-pub(crate) fn scale_down_order(context: &Context, ids: &[ReplicaId]) -> Vec<ReplicaId> {
+pub(super) fn scale_down_order(context: &Context, ids: &[ReplicaId]) -> Vec<ReplicaId> {
     let mut replicas: Vec<&Replica> = ids
         .iter()
         .filter_map(|id| context.state.replicas.get(id))

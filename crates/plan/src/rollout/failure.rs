@@ -22,10 +22,11 @@ pub(crate) fn own_fault(context: &mut Context, id: ReplicaId, was_available: boo
         .clone()
         .unwrap_or_else(|| replica.status.to_string());
     let reason = format!("replica {id}: {why}");
+    let lived = (now - replica.created_at).as_seconds();
     let Some(version) = context.version_mut(number) else {
         return;
     };
-    version.backoff.fail(now, &seed);
+    version.backoff.fail(now, lived, &seed);
     let proven = version.ever_ready;
     if number != context.state.desired {
         return;

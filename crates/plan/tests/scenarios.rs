@@ -1,0 +1,257 @@
+//! Runs the scenario files in `tests/scenarios`: a block of commands, `----`, and what the world looks like then.
+//! `SKY_UPDATE_SCENARIOS=1` rewrites what is expected; read the difference before you commit it.
+//!
+//! Commands: `up replicas=2 [min= max= qps= up= down= over=] [content=a] [is=BEHAVIOUR]`,
+//! `update [mode=rolling|blue_green] [probe=/path]` with the same words, `run SECONDS`, `lose ID`, `crash ID`,
+//! `requests RATE`, `hold ID COUNT` (requests in flight), `release ID`, `proxy stalls|recovers`, `end ID [now]`,
+//! `down [now] [purge]`, `termination fails|works`, `restart`. Behaviours: good, setup_fails, exits, never_ready, dies:SECONDS,
+//! refused, no_room.
+
+mod support;
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use plan::report;
+use plan::rollout::UpdateMode;
+use plan::{Event, ServicePhase};
+use spec::{ReplicaPolicy, TargetQps};
+use support::{Behaviour, World, spec};
+
+#[test]
+fn scenarios() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    assert!(paths.len() >= 10);
+    let update = std::env::var_os("SKY_UPDATE_SCENARIOS").is_some();
+    let mut wrong = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        let played = play(&text);
+        if update {
+            fs::write(&path, played).unwrap();
+        } else if played != text {
+            wrong.push(format!(
+                "{}:\n{}",
+                path.display(),
+                first_difference(&text, &played)
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn first_difference(expected: &str, found: &str) -> String {
+    for (number, (left, right)) in expected.lines().zip(found.lines()).enumerate() {
+        if left != right {
+            return format!(
+                "  line {}\n  expected: {left}\n  found:    {right}",
+                number + 1
+            );
+        }
+    }
+    "  one ends before the other".to_owned()
+}
+
+/// The text with what is expected replaced by what is found.
+fn play(text: &str) -> String {
+    let mut world: Option<World> = None;
+    let mut out = String::new();
+    for block in text.trim_end().split("\n\n") {
+        let commands = block.split("\n----").next().unwrap_or_default();
+        let mut launched = world.as_ref().map_or(0, |world| world.launched.len());
+        for line in commands
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+        {
+            if line.starts_with("up") {
+                world = Some(up(line));
+                launched = 0;
+            } else {
+                command(world.as_mut().expect("a scenario begins with up"), line);
+            }
+        }
+        out.push_str(commands.trim_end());
+        out.push('\n');
+        if block.contains("\n----") {
+            let world = world.as_ref().expect("a scenario begins with up");
+            out.push_str("----\n");
+            out.push_str(&show(world, launched));
+        }
+        out.push('\n');
+    }
+    out.trim_end().to_owned() + "\n"
+}
+
+fn word<'l>(line: &'l str, key: &str) -> Option<&'l str> {
+    line.split(' ')
+        .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+}
+
+fn number<T: std::str::FromStr>(line: &str, key: &str) -> Option<T> {
+    word(line, key).map(|text| text.parse().unwrap_or_else(|_| panic!("{line}: {key}")))
+}
+
+fn policy(line: &str) -> ReplicaPolicy {
+    let mut policy = ReplicaPolicy::fixed(
+        number(line, "replicas")
+            .or(number(line, "min"))
+            .unwrap_or(2),
+    );
+    policy.max_replicas = number(line, "max");
+    policy.target_qps_per_replica = number(line, "qps").map(TargetQps::Uniform);
+    policy.upscale_delay_seconds = number(line, "up");
+    policy.downscale_delay_seconds = number(line, "down");
+    policy.num_overprovision = number(line, "over");
+    policy
+}
+
+fn behaviour(line: &str) -> Behaviour {
+    match word(line, "is").unwrap_or("good") {
+        "good" => Behaviour::Good,
+        "setup_fails" => Behaviour::SetupFails,
+        "exits" => Behaviour::Exits,
+        "never_ready" => Behaviour::NeverReady,
+        "refused" => Behaviour::Refused,
+        "no_room" => Behaviour::NoRoom,
+        other => match other.strip_prefix("dies:").and_then(|n| n.parse().ok()) {
+            Some(seconds) => Behaviour::Dies(seconds),
+            None => panic!("{line}"),
+        },
+    }
+}
+
+fn up(line: &str) -> World {
+    World::up(
+        policy(line),
+        word(line, "content").unwrap_or("a"),
+        behaviour(line),
+    )
+}
+
+fn command(world: &mut World, line: &str) {
+    let words: Vec<&str> = line.split(' ').collect();
+    let id = || words[1].parse().unwrap_or_else(|_| panic!("{line}"));
+    match words[0] {
+        "update" => {
+            let mode = match word(line, "mode").unwrap_or("rolling") {
+                "rolling" => UpdateMode::Rolling,
+                "blue_green" => UpdateMode::BlueGreen,
+                _ => panic!("{line}"),
+            };
+            let mut spec = spec(policy(line));
+            if let Some(path) = word(line, "probe") {
+                path.clone_into(&mut spec.readiness_probe.path);
+            }
+            world.update(
+                word(line, "content").unwrap_or("a"),
+                spec,
+                mode,
+                behaviour(line),
+            );
+        }
+        "run" => world.run(words[1].trim_end_matches('s').parse().unwrap()),
+        "lose" => world.lose(id()),
+        "crash" => world.crash(id()),
+        "requests" => world.requests_per_second = words[1].parse().unwrap(),
+        "hold" => {
+            world.in_flight.insert(id(), words[2].parse().unwrap());
+        }
+        "release" => {
+            world.in_flight.remove(&id());
+            let in_flight = world.in_flight.clone().into_iter().collect();
+            let generation = world.state.generation();
+            world.tell(&Event::Traffic {
+                generation,
+                in_flight,
+                arrivals: Vec::new(),
+            });
+        }
+        "proxy" => world.proxy_stalls = words[1] == "stalls",
+        "termination" => world.termination_fails = words[1] == "fails",
+        "end" => {
+            let event = Event::TerminateReplica {
+                replica: id(),
+                now: line.contains(" now"),
+                purge: false,
+            };
+            world.tell(&event);
+        }
+        "down" => {
+            let (now, purge) = (line.contains(" now"), line.contains(" purge"));
+            world.tell(&Event::Down { now, purge });
+        }
+        "restart" => world.restart(),
+        _ => panic!("unknown command: {line}"),
+    }
+}
+
+/// The service, its replicas, what was launched by this block, and the sentences a user would read.
+fn show(world: &World, launched: usize) -> String {
+    let state = &world.state;
+    let mut out = String::new();
+    if state.phase == ServicePhase::Gone {
+        return format!("gone, forgotten {} time(s)\n", world.forgotten);
+    }
+    let versions: Vec<String> = state
+        .active_versions()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let versions = if versions.is_empty() {
+        "-".to_owned()
+    } else {
+        versions.join(",")
+    };
+    let trusted = state
+        .trusted
+        .map_or("-".to_owned(), |trusted| trusted.to_string());
+    let _ = writeln!(
+        out,
+        "{} traffic={versions} desired={} trusted={trusted} target={}",
+        report::service_status(state),
+        state.desired,
+        state.target()
+    );
+    for replica in state.replicas.values() {
+        let routed = state.table.iter().flat_map(|table| &table.upstreams);
+        let routed = if routed.clone().any(|u| u.replica_id == replica.id) {
+            " routed"
+        } else {
+            ""
+        };
+        let why = replica
+            .reason
+            .as_ref()
+            .map(|why| format!(" ({why})"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "  {} v{} {}{routed}{why}",
+            replica.id, replica.version, replica.status
+        );
+    }
+    let new: Vec<String> = world.launched[launched..]
+        .iter()
+        .map(|(id, version)| format!("{id}:v{version}"))
+        .collect();
+    if !new.is_empty() {
+        let _ = writeln!(out, "launched {}", new.join(" "));
+    }
+    if let Some(rollout) = &state.rollout {
+        let _ = writeln!(
+            out,
+            "> {}",
+            report::rollout_sentence(state, rollout, world.now)
+        );
+    }
+    if let Some(message) = report::service_message(state, world.now) {
+        let _ = writeln!(out, "> {message}");
+    }
+    out
+}
