@@ -4,6 +4,10 @@
 mod app;
 #[path = "e2e/bad_versions.rs"]
 mod bad_versions;
+#[path = "e2e/examples.rs"]
+mod examples;
+#[path = "e2e/faults.rs"]
+mod faults;
 #[path = "e2e/kills.rs"]
 mod kills;
 #[path = "e2e/refusals.rs"]

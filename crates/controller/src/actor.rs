@@ -1,9 +1,10 @@
 //! The actor of one service: takes messages one at a time, steps, commits, publishes, executes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use plan::observation::Phase;
 use plan::routing::{ProxyReport, ReplicaId};
 use plan::{Action, Event, ServicePhase, ServiceState, Step};
 use store::{Commit, StoreError, StoredService, VersionRecord};
@@ -64,6 +65,8 @@ pub(crate) struct Actor {
     probers: Probers,
     /// The last task on each replica; the next one on it waits for its end.
     pub(crate) busy: BTreeMap<ReplicaId, JoinHandle<()>>,
+    /// Replicas whose launch was begun by this process and has had no outcome yet.
+    pub(crate) launching: BTreeSet<ReplicaId>,
 }
 
 /// Runs until the service is gone (true) or the controller ends (false).
@@ -79,6 +82,7 @@ pub(crate) async fn run(
         observers: Observers::default(),
         probers: Probers::default(),
         busy: BTreeMap::new(),
+        launching: BTreeSet::new(),
         committed: serialised(&service.state),
         state: Arc::new(service.state),
         revision: service.revision,
@@ -121,7 +125,14 @@ impl Actor {
 
     async fn take(&mut self, message: Message) {
         match message {
-            Message::Event { event, settles } => self.happened(&event, settles).await,
+            Message::Event { event, settles } => {
+                if let Event::Launched { replica } | Event::LaunchFailed { replica, .. } = &event {
+                    self.launching.remove(replica);
+                }
+                if !self.is_premature(&event) {
+                    self.happened(&event, settles).await;
+                }
+            }
             Message::Proxy(report) => self.reported(report).await,
             Message::Request { event, reply } => {
                 let answer = self.asked(&event).await;
@@ -132,6 +143,13 @@ impl Actor {
                 let _ = reply.send(answer);
             }
         }
+    }
+
+    /// Whether the event says that a replica is not there while it is being launched: a launch that the last server
+    /// left half-done is done again, not given up.
+    fn is_premature(&self, event: &Event) -> bool {
+        matches!(event, Event::Observed { replica, observation }
+            if observation.phase == Phase::Absent && self.launching.contains(replica))
     }
 
     /// Takes in what the world did. It cannot be refused, so while the store cannot be written it waits its turn.

@@ -12,6 +12,9 @@ use crate::state::ServicePhase;
 use crate::status::ReplicaStatus;
 use crate::{ending, probe};
 
+/// A machine that was lost younger than this is not replaced at once.
+const HOT_LOOP_SECONDS: f64 = 10.0;
+
 pub(crate) fn apply(context: &mut Context, event: &Event) {
     match event {
         Event::Tick => {}
@@ -258,11 +261,19 @@ fn exit_sentence(exit: &Exit) -> String {
 }
 
 fn lost(context: &mut Context, id: ReplicaId, why: &str) {
+    let created = context
+        .state
+        .replicas
+        .get(&id)
+        .map(|replica| replica.created_at);
+    let lived = created.map_or(0.0, |created| (context.now - created).as_seconds());
     let reason = format!("lost: {why}");
     if context.set_status(id, ReplicaStatus::Preempted, Some(&reason)) {
         ending::begin_now(context, id);
-        // So that machines that are lost as soon as they are there do not make a hot loop.
-        back_off(context, id);
+        // Repaired at once, unless that would make a hot loop of machines that vanish as soon as they are there.
+        if lived < HOT_LOOP_SECONDS {
+            back_off(context, id);
+        }
     }
 }
 

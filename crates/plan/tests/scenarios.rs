@@ -69,7 +69,7 @@ fn play(text: &str) -> String {
             .lines()
             .filter(|line| !line.starts_with('#') && !line.is_empty())
         {
-            if line.starts_with("up") {
+            if line.starts_with("up ") {
                 world = Some(up(line));
                 launched = 0;
             } else {

@@ -1,14 +1,14 @@
 //! Start and end of the server.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use controller::{Controller, ControllerError, ProxyLink, Snapshots, now};
 use provider::ProviderError;
@@ -23,6 +23,10 @@ use tokio_util::sync::CancellationToken;
 use crate::home::Home;
 use crate::routes::{self, Shared};
 
+/// How long a new server waits for one that was killed to be gone: it may take a moment to die, and so may a child
+/// that it was just starting, which has its files until then.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// How long open requests may go on after the server was asked to stop.
 const LINGER: Duration = Duration::from_secs(3);
 
@@ -71,17 +75,7 @@ pub fn run(options: &Options) -> Result<(), ServerError> {
     let io = |what, path: PathBuf| move |error| ServerError::Io { what, path, error };
     home.create()
         .map_err(io("cannot create", home.path().to_owned()))?;
-    let lock_path = home.server_lock();
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&lock_path)
-        .map_err(io("cannot open", lock_path))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return Err(ServerError::Running(home.path().to_owned()));
-    }
+    let lock = take_lock(&home)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -91,6 +85,30 @@ pub fn run(options: &Options) -> Result<(), ServerError> {
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(lock);
     outcome
+}
+
+/// The lock of the home; held until dropped or the process ends, however that comes about.
+fn take_lock(home: &Home) -> Result<File, ServerError> {
+    let path = home.server_lock();
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| ServerError::Io {
+            what: "cannot open",
+            path,
+            error,
+        })?;
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() >= deadline {
+            return Err(ServerError::Running(home.path().to_owned()));
+        }
+        std::thread::sleep(LOCK_RETRY_INTERVAL);
+    }
+    Ok(lock)
 }
 
 async fn serve(home: &Home, sky: &std::path::Path) -> Result<(), ServerError> {

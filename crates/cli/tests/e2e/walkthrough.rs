@@ -1,39 +1,13 @@
-//! The seed's two walkthroughs, command by command, with the table checked at every step.
+//! The seed's two walkthroughs, command by command, with the tables checked at every step.
 
 use std::fs;
 use std::path::Path;
 
 use api::ServiceRecord;
-use testkit::{Installation, Load};
+use testkit::{Installation, Load, Output, StatusTables};
 
-/// The columns of a row, cut where the header's columns begin.
-fn rows(output: &str, first_column: &str) -> Vec<Vec<String>> {
-    let mut lines = output
-        .lines()
-        .skip_while(|line| !line.starts_with(first_column));
-    let header = lines
-        .next()
-        .unwrap_or_else(|| panic!("no table {first_column}:\n{output}"));
-    let mut starts = Vec::new();
-    let mut blank = true;
-    for (index, character) in header.char_indices() {
-        if character != ' ' && blank {
-            starts.push(index);
-        }
-        blank = character == ' ';
-    }
-    lines
-        .take_while(|line| !line.is_empty())
-        .map(|line| {
-            let ends = starts.iter().skip(1).copied().chain([line.len()]);
-            starts
-                .iter()
-                .zip(ends)
-                .map(|(start, end)| line[*start..end].trim().to_owned())
-                .collect()
-        })
-        .collect()
-}
+/// As the seed's reader names it, from the project's folder.
+const TASK: &str = "examples/serve/http_server/task.yaml";
 
 struct Seed {
     sky: Installation,
@@ -53,41 +27,34 @@ impl Seed {
 
     /// Edits the task, as the seed's reader does.
     fn edit(&self, from: &str, to: &str) {
-        let path = self.sky.work().join("examples/serve/http_server/task.yaml");
+        let path = self.sky.work().join(TASK);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{text}");
         fs::write(path, text.replace(from, to)).unwrap();
     }
 
-    /// `sky serve status http-server`: the service's row, and each replica's version and status.
-    fn status(&self) -> (Vec<String>, Vec<(String, String)>, String) {
-        let out = self.sky.ok(&["serve", "status", "http-server"]).out;
-        let header = "NAME         VERSION  UPTIME  STATUS  REPLICAS  ENDPOINT";
-        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(out.starts_with("Services\nNAME "), "{out}");
-        assert_eq!(
-            squeezed(out.lines().nth(1).unwrap()),
-            squeezed(header),
-            "{out}"
-        );
-        assert!(
-            out.contains("\n\nService Replicas\nSERVICE_NAME  ID  VERSION  ENDPOINT"),
-            "{out}"
-        );
-        let service = rows(&out, "NAME").remove(0);
-        let replicas = rows(&out, "SERVICE_NAME")
-            .into_iter()
-            .map(|row| {
-                assert_eq!(row[0], "http-server", "{out}");
-                // A replica that was wanted this very moment is nowhere yet.
-                assert!(
-                    row[5] == "Local" || (row[5] == "-" && row[3] == "-"),
-                    "{out}"
-                );
-                (row[2].clone(), row[7].clone())
-            })
-            .collect();
-        (service, replicas, out)
+    /// New code: answers say that they are of version 2.
+    fn edit_code(&self) {
+        let code = "envs:\n  VERSION: \"2\"\n\nrun: exec python3 server.py";
+        self.edit("run: python3 server.py", code);
+    }
+
+    /// `sky serve …`, word by word as in the seed, but for the -y of those that ask.
+    fn sky(&self, line: &str) -> Output {
+        let words: Vec<&str> = ["serve"].into_iter().chain(line.split(' ')).collect();
+        self.sky.ok(&words)
+    }
+
+    /// `sky serve status http-server`.
+    fn status(&self) -> StatusTables {
+        let tables = StatusTables::parse(&self.sky("status http-server").out);
+        assert_eq!(tables.service()["NAME"], "http-server");
+        for row in &tables.replicas {
+            assert_eq!(row["SERVICE_NAME"], "http-server");
+            let nowhere_yet = row["INFRA"] == "-" && row["ENDPOINT"] == "-";
+            assert!(row["INFRA"] == "Local" || nowhere_yet, "{row:?}");
+        }
+        tables
     }
 
     async fn until(&self, what: &str, wanted: impl Fn(&ServiceRecord) -> bool) {
@@ -95,43 +62,24 @@ impl Seed {
     }
 
     async fn up(&self) -> String {
-        let task = "examples/serve/http_server/task.yaml";
-        let told = self
-            .sky
-            .ok(&["serve", "up", task, "-n", "http-server", "-y"])
-            .out;
-        assert!(
-            told.contains("Service is spinning up and replicas will be ready shortly."),
-            "{told}"
-        );
+        let told = self.sky(&format!("up {TASK} -n http-server -y")).out;
+        let words = "Service is spinning up and replicas will be ready shortly.";
+        assert!(told.contains(words), "{told}");
         self.until("two ready", |web| web.ready_replicas == 2).await;
-        let (service, replicas, out) = self.status();
-        assert_eq!(
-            (
-                service[1].as_str(),
-                service[3].as_str(),
-                service[4].as_str()
-            ),
-            ("1", "READY", "2/2"),
-            "{out}"
-        );
-        assert_eq!(
-            replicas,
-            vec![("1".to_owned(), "READY".to_owned()); 2],
-            "{out}"
-        );
-        service[5].clone()
+        let tables = self.status();
+        tables.assert_service("1", "READY", "2/2");
+        tables.assert_replicas(&[("1", "1", "READY"), ("2", "1", "READY")]);
+        tables.service()["ENDPOINT"].clone()
     }
 }
 
-fn count(replicas: &[(String, String)], version: &str, status: &str) -> usize {
+/// Replicas of `version` with `status` in the table.
+fn count(tables: &StatusTables, version: &str, status: &str) -> usize {
+    let replicas = tables.replicas().into_iter();
     replicas
-        .iter()
-        .filter(|(v, s)| v == version && s == status)
+        .filter(|(_, v, s)| (*v, *s) == (version, status))
         .count()
 }
-
-const TASK: &str = "examples/serve/http_server/task.yaml";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rolling_as_in_the_seed() {
@@ -141,60 +89,56 @@ async fn rolling_as_in_the_seed() {
 
     // 2 → 3 replicas, nothing else: the two that run go on, one is launched.
     seed.edit("replicas: 2", "replicas: 3");
-    let told = seed
-        .sky
-        .ok(&["serve", "update", "http-server", TASK, "-y"])
-        .out;
-    assert!(
-        told.contains("Successfully updated service 'http-server' to version 2."),
-        "{told}"
-    );
+    let told = seed.sky(&format!("update http-server {TASK} -y")).out;
+    let words = "Successfully updated service 'http-server' to version 2.";
+    assert!(told.contains(words), "{told}");
     seed.until("three ready", |web| web.ready_replicas == 3)
         .await;
-    let (service, replicas, out) = seed.status();
-    assert_eq!(
-        (service[1].as_str(), service[4].as_str()),
-        ("2", "3/3"),
-        "{out}"
-    );
-    assert_eq!(count(&replicas, "2", "READY"), 3, "{out}");
+    let tables = seed.status();
+    tables.assert_service("2", "READY", "3/3");
+    tables.assert_replicas(&[
+        ("1", "2", "READY"),
+        ("2", "2", "READY"),
+        ("3", "2", "READY"),
+    ]);
 
     // New code: three new replicas are launched beside the three.
-    seed.edit(
-        "run: python3 server.py",
-        "envs:\n  VERSION: \"2\"\n\nrun: exec python3 server.py",
-    );
-    seed.sky.ok(&["serve", "update", "http-server", TASK, "-y"]);
-    let (_, replicas, out) = seed.status();
-    assert_eq!(replicas.len(), 6, "{out}");
+    seed.edit_code();
+    seed.sky(&format!("update http-server {TASK} -y"));
+    let tables = seed.status();
+    assert_eq!(tables.replicas.len(), 6, "{tables:?}");
     assert_eq!(
-        count(&replicas, "2", "READY"),
+        count(&tables, "2", "READY"),
         3,
-        "old replicas serve: {out}"
+        "old replicas serve: {tables:?}"
     );
-    assert!(out.contains("\nUpdating to version 3 (rolling): "), "{out}");
+    let note = tables.notes.first().expect("a line about the update");
+    assert!(
+        note.starts_with("Updating to version 3 (rolling): "),
+        "{note}"
+    );
     // A new replica is ready: traffic goes to both.
     seed.until("both versions answer", |web| web.active_versions == [2, 3])
         .await;
-    let (service, _, out) = seed.status();
+    let tables = seed.status();
+    let row = tables.service();
     assert_eq!(
-        (service[1].as_str(), service[3].as_str()),
+        (&*row["VERSION"], &*row["STATUS"]),
         ("2,3", "READY"),
-        "{out}"
+        "{tables:?}"
     );
     // Then only new ones are left, at the same endpoint.
-    seed.until("only new", |web| {
-        web.replicas.len() == 3 && web.ready_replicas == 3
-    })
-    .await;
-    let (service, replicas, out) = seed.status();
-    assert_eq!(
-        (service[1].as_str(), service[4].as_str()),
-        ("3", "3/3"),
-        "{out}"
-    );
-    assert_eq!(service[5], endpoint, "{out}");
-    assert_eq!(count(&replicas, "3", "READY"), 3, "{out}");
+    let only_new = |web: &ServiceRecord| web.replicas.len() == 3 && web.ready_replicas == 3;
+    seed.until("only new", only_new).await;
+    let tables = seed.status();
+    tables.assert_service("3", "READY", "3/3");
+    tables.assert_replicas(&[
+        ("4", "3", "READY"),
+        ("5", "3", "READY"),
+        ("6", "3", "READY"),
+    ]);
+    assert_eq!(tables.service()["ENDPOINT"], endpoint);
+    assert!(tables.notes.is_empty(), "{tables:?}");
     let report = load.stop().await;
     println!("e2e seed rolling: {report}");
     report.assert_clean();
@@ -206,73 +150,55 @@ async fn blue_green_as_in_the_seed() {
     let endpoint = seed.up().await;
     let load = Load::start(&endpoint, 14);
     seed.edit("replicas: 2", "replicas: 3");
-    seed.edit(
-        "run: python3 server.py",
-        "envs:\n  VERSION: \"2\"\n\nrun: exec python3 server.py",
-    );
-    seed.sky.ok(&[
-        "serve",
-        "update",
-        "http-server",
-        "--mode",
-        "blue_green",
-        TASK,
-        "-y",
-    ]);
-    let (service, replicas, out) = seed.status();
+    seed.edit_code();
+    seed.sky(&format!("update http-server --mode blue_green {TASK} -y"));
+    let tables = seed.status();
+    assert_eq!(tables.service()["VERSION"], "1", "{tables:?}");
     assert_eq!(
-        (service[1].as_str(), service[3].as_str()),
-        ("1", "READY"),
-        "{out}"
-    );
-    assert_eq!(
-        (replicas.len(), count(&replicas, "1", "READY")),
+        (tables.replicas.len(), count(&tables, "1", "READY")),
         (5, 2),
-        "{out}"
+        "{tables:?}"
     );
+    let note = tables.notes.first().expect("a line about the update");
     assert!(
-        out.contains("\nUpdating to version 2 (blue_green): "),
-        "{out}"
+        note.starts_with("Updating to version 2 (blue_green): "),
+        "{note}"
     );
     // New replicas are ready, traffic is still wholly on the old ones.
     seed.until("a new one ready", |web| web.ready_replicas > 2)
         .await;
-    let (service, _, out) = seed.status();
-    assert_eq!(service[1], "1", "{out}");
-    // Then wholly on the new ones.
+    let tables = seed.status();
+    let row = tables.service();
+    assert_eq!(
+        (&*row["VERSION"], &*row["STATUS"]),
+        ("1", "READY"),
+        "{tables:?}"
+    );
+    // Then wholly on the new ones; streams keep the old ones, which take nothing new.
     seed.until("flipped", |web| web.active_versions == [2])
         .await;
-    let (service, replicas, out) = seed.status();
-    assert_eq!(
-        (service[1].as_str(), service[3].as_str()),
-        ("2", "READY"),
-        "{out}"
-    );
-    assert_eq!(count(&replicas, "2", "READY"), 3, "{out}");
-    assert_eq!(count(&replicas, "1", "READY"), 0, "{out}");
+    let tables = seed.status();
+    tables.assert_service("2", "READY", "3/5");
+    assert_eq!(count(&tables, "2", "READY"), 3, "{tables:?}");
+    assert_eq!(count(&tables, "1", "SHUTTING_DOWN"), 2, "{tables:?}");
     seed.until("old are gone", |web| web.replicas.len() == 3)
         .await;
+    seed.status().assert_service("2", "READY", "3/3");
     let report = load.stop().await;
     println!("e2e seed blue-green: {report}");
     report.assert_clean();
     report.assert_clean_cut("1", "2");
 
-    // The other order of the seed's arguments, and back again.
+    // The other order of the seed's arguments.
     seed.edit("VERSION: \"2\"", "VERSION: \"3\"");
-    seed.sky.ok(&[
-        "serve",
-        "update",
-        "--mode",
-        "blue_green",
-        "http-server",
-        TASK,
-        "-y",
-        "--wait=60",
-    ]);
-    let (service, _, out) = seed.status();
+    seed.sky(&format!(
+        "update --mode blue_green http-server {TASK} -y --wait=60"
+    ));
+    let tables = seed.status();
+    let row = tables.service();
     assert_eq!(
-        (service[1].as_str(), service[5].as_str()),
-        ("3", endpoint.as_str()),
-        "{out}"
+        (&*row["VERSION"], &row["ENDPOINT"]),
+        ("3", &endpoint),
+        "{tables:?}"
     );
 }

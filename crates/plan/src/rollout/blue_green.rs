@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::converge::{Buckets, count, end_replica, repair, scale_down_order};
+use super::converge::{Buckets, count, end_replica, repair, repair_with, scale_down_order};
 use crate::context::Context;
 
 pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
@@ -25,7 +25,25 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
     {
         end_replica(context, id, "fewer replicas are wanted");
     }
-    repair(context, buckets.floor.saturating_sub(serving));
+    let missing = buckets.floor.saturating_sub(serving);
+    match served(context, &buckets.old) {
+        Some(version) => repair_with(context, version, missing),
+        None => repair(context, missing),
+    }
+}
+
+/// The version that has traffic while the trusted one has none: a repair must not mix in another one.
+fn served(context: &Context, old: &[crate::routing::ReplicaId]) -> Option<crate::routing::Version> {
+    let replicas = old.iter().filter_map(|id| context.state.replicas.get(id));
+    let mut versions: Vec<_> = replicas.map(|replica| replica.version).collect();
+    versions.sort_unstable();
+    let newest = versions.last().copied()?;
+    let trusted = context.state.trusted;
+    let launchable = context
+        .state
+        .version(newest)
+        .is_some_and(|version| version.failure.is_none());
+    (launchable && !versions.iter().any(|version| Some(*version) == trusted)).then_some(newest)
 }
 
 /// Whether the new replica answers users already, because it was reused.
@@ -34,7 +52,8 @@ fn is_routed(context: &Context, id: crate::routing::ReplicaId) -> bool {
     replica.is_some_and(|replica| context.state.traffic.contains(&replica.version))
 }
 
-/// Nothing that has traffic is ready any more, while something new is: users are better off with that.
+/// Nothing that has traffic is ready any more, while something new is: users are better off with that, however
+/// young it is.
 fn old_is_dead(context: &Context, buckets: &Buckets) -> bool {
     let ready = |id: &crate::routing::ReplicaId| {
         context
@@ -43,7 +62,7 @@ fn old_is_dead(context: &Context, buckets: &Buckets) -> bool {
             .get(id)
             .is_some_and(crate::Replica::is_ready)
     };
-    buckets.available_new > 0
+    buckets.new.iter().any(ready)
         && !buckets.old.iter().any(ready)
         && !context.state.traffic.contains(&context.state.desired)
 }

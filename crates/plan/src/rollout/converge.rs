@@ -33,15 +33,26 @@ pub(crate) fn converge(context: &mut Context) {
     note_available(context, buckets.available_new);
     launch_new(context, &buckets);
     drop_surplus_new(context, &buckets);
-    let in_progress = context
-        .state
-        .rollout_in_progress()
-        .map(|rollout| rollout.mode);
-    match in_progress {
-        Some(UpdateMode::BlueGreen) => blue_green::converge(context, &buckets),
-        Some(UpdateMode::Rolling) | None => rolling::converge(context, &buckets),
+    match mode(context) {
+        UpdateMode::BlueGreen => blue_green::converge(context, &buckets),
+        UpdateMode::Rolling => rolling::converge(context, &buckets),
     }
     complete(context);
+}
+
+/// How old gives way to new now. A blue-green update that failed after its traffic had moved is also undone in one
+/// move.
+fn mode(context: &Context) -> UpdateMode {
+    let Some(rollout) = &context.state.rollout else {
+        return UpdateMode::Rolling;
+    };
+    let moves_back = matches!(rollout.outcome, Some(Outcome::Failed { .. }))
+        && !context.state.traffic.contains(&context.state.desired);
+    if rollout.is_in_progress() || moves_back {
+        rollout.mode
+    } else {
+        UpdateMode::Rolling
+    }
 }
 
 /// Old replicas that no request can reach are of no use to anybody.
@@ -147,22 +158,24 @@ pub(super) fn launch(context: &mut Context, version: Version, count: u32) {
     }
 }
 
-/// Launches of the trusted version what is missing to the floor. Says how many.
+/// Launches of the trusted version what is missing to the floor.
 pub(super) fn repair(context: &mut Context, missing: u32) {
-    let Some(trusted) = context
+    let trusted = context
         .state
         .trusted
-        .filter(|trusted| *trusted != context.state.desired)
-    else {
-        return;
-    };
-    let allowed = context
-        .state
-        .version(trusted)
-        .is_some_and(|version| version.backoff.allows(context.now));
+        .filter(|trusted| *trusted != context.state.desired);
+    if let Some(trusted) = trusted {
+        repair_with(context, trusted, missing);
+    }
+}
+
+/// Launches of one version what is missing to the floor, unless its back-off says to wait.
+pub(super) fn repair_with(context: &mut Context, version: Version, missing: u32) {
+    let known = context.state.version(version);
+    let allowed = known.is_some_and(|version| version.backoff.allows(context.now));
     if allowed && missing > 0 {
-        context.state.traffic.insert(trusted);
-        launch(context, trusted, missing);
+        context.state.traffic.insert(version);
+        launch(context, version, missing);
     }
 }
 
@@ -196,25 +209,30 @@ pub(crate) fn end_replica(context: &mut Context, id: ReplicaId, why: &str) {
     );
 }
 
-/// Who goes first when there are too many: the least trusted status, then the lowest version, then the fewest
-/// requests in flight, then the youngest.
+/// Who goes first when there are too many: the least trusted status, then what is neither trusted nor available,
+/// then the lowest version, then the fewest requests in flight, then the youngest.
 pub(super) fn scale_down_order(context: &Context, ids: &[ReplicaId]) -> Vec<ReplicaId> {
+    let state = &context.state;
+    let unproven = |replica: &Replica| {
+        let settings = state
+            .version(replica.version)
+            .map(|version| &version.settings);
+        let available =
+            settings.is_some_and(|s| replica.is_available(context.now, s.min_healthy_seconds));
+        replica.version != state.desired && state.trusted != Some(replica.version) && !available
+    };
     let mut replicas: Vec<&Replica> = ids
         .iter()
-        .filter_map(|id| context.state.replicas.get(id))
+        .filter_map(|id| state.replicas.get(id))
         .filter(|r| r.is_live())
         .collect();
     replicas.sort_by_key(|replica| {
-        let in_flight = context
-            .state
-            .live
-            .in_flight
-            .get(&replica.id)
-            .copied()
-            .unwrap_or(0);
+        let in_flight = state.live.in_flight.get(&replica.id).copied().unwrap_or(0);
         let youngest_first = std::cmp::Reverse(replica.id);
+        let rank = replica.status.scale_down_rank();
         (
-            replica.status.scale_down_rank(),
+            rank,
+            !unproven(replica),
             replica.version,
             in_flight,
             youngest_first,

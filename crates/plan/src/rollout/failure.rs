@@ -1,7 +1,7 @@
 //! When a version has failed, and what follows. Never worse: nothing that serves is taken down for it.
 
-use super::Outcome;
 use super::converge::end_replica;
+use super::{Outcome, UpdateMode};
 use crate::context::Context;
 use crate::happening::HappeningKind;
 use crate::routing::{ReplicaId, Version};
@@ -129,7 +129,14 @@ pub(super) fn fail_version(
 fn go_back(context: &mut Context, failed: Version, trusted: Version) {
     let had_traffic = context.state.traffic.contains(&failed);
     context.state.desired = trusted;
-    context.state.traffic.insert(trusted);
+    // A blue-green update whose traffic has moved is undone in one move too: not before enough are there.
+    let moves_whole =
+        context.state.rollout.as_ref().is_some_and(|rollout| {
+            rollout.version == failed && rollout.mode == UpdateMode::BlueGreen
+        });
+    if !(moves_whole && had_traffic) {
+        context.state.traffic.insert(trusted);
+    }
     if let Some(policy) = context
         .state
         .version(trusted)

@@ -101,10 +101,10 @@ fn reuse(context: &mut Context, version: &VersionState) -> BTreeMap<ReplicaId, u
             continue;
         };
         let (old, ready) = (replica.version, replica.is_ready());
-        let same_probe = context.state.version(old).is_some_and(|old| {
-            let (old, new) = (&old.spec.readiness_probe, &version.spec.readiness_probe);
-            old.path == new.path && old.post_data == new.post_data && old.headers == new.headers
-        });
+        let same_probe = context
+            .state
+            .version(old)
+            .is_some_and(|old| asks_alike(old, version));
         if ready && !same_probe {
             adopting.insert(id, 0);
         } else {
@@ -116,7 +116,8 @@ fn reuse(context: &mut Context, version: &VersionState) -> BTreeMap<ReplicaId, u
         .state
         .trusted
         .and_then(|trusted| context.state.version(trusted));
-    if adopting.is_empty() && trusted.is_some_and(|old| old.task_hash == version.task_hash) {
+    let known = |old: &VersionState| old.task_hash == version.task_hash && asks_alike(old, version);
+    if adopting.is_empty() && trusted.is_some_and(known) {
         context.state.trusted = Some(number);
         if let Some(version) = context.version_mut(number) {
             version.ever_ready = true;
@@ -130,6 +131,12 @@ fn reuse(context: &mut Context, version: &VersionState) -> BTreeMap<ReplicaId, u
         context.tell(HappeningKind::ReplicasReused, None, Some(number), message);
     }
     adopting
+}
+
+/// Whether both versions ask their replicas the same question.
+fn asks_alike(old: &VersionState, new: &VersionState) -> bool {
+    let (old, new) = (&old.spec.readiness_probe, &new.spec.readiness_probe);
+    old.path == new.path && old.post_data == new.post_data && old.headers == new.headers
 }
 
 fn take_number(context: &mut Context, id: ReplicaId, number: Version) {
