@@ -15,6 +15,10 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it, for as long as the process lives"
+)]
 pub(crate) enum Command {
     /// Services: up, update, status, down, logs, validate.
     Serve {

@@ -188,7 +188,13 @@ fn actions_are_owed_in_order_until_they_are_settled() {
     };
     let settled = [launch(1).key()];
     let revision = store
-        .commit(commit(&state, None, &[terminate.clone()], &settled, &[]))
+        .commit(commit(
+            &state,
+            None,
+            std::slice::from_ref(&terminate),
+            &settled,
+            &[],
+        ))
         .unwrap();
     assert_eq!(revision, 2);
     assert_eq!(
@@ -201,7 +207,7 @@ fn actions_are_owed_in_order_until_they_are_settled() {
         version: 3,
     };
     store
-        .commit(commit(&state, None, &[again.clone()], &[], &[]))
+        .commit(commit(&state, None, std::slice::from_ref(&again), &[], &[]))
         .unwrap();
     assert_eq!(store.load().unwrap()[0].owed, [terminate, again]);
 }

@@ -35,10 +35,10 @@ pub(crate) fn run(arguments: &DownArguments) -> Result<ExitCode, Failure> {
 }
 
 fn nothing(arguments: &DownArguments) -> Result<ExitCode, Failure> {
-    for name in arguments
+    if let Some(name) = arguments
         .service_names
         .iter()
-        .filter(|name| !is_pattern(name))
+        .find(|name| !is_pattern(name))
     {
         return Err(Failure::Refused(format!(
             "Service '{name}' does not exist."
