@@ -7,6 +7,11 @@
 //! `down [now] [purge]`, `termination fails|works`, `restart`. Behaviours: good, setup_fails, exits, never_ready, dies:SECONDS,
 //! refused, no_room.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the harness, not the planner"
+)]
+
 mod support;
 
 use std::fmt::Write;

@@ -50,6 +50,12 @@ pub(crate) fn version(
             "Service section not found. Add a 'service:' section to the YAML.",
         ));
     };
+    if service.tls.is_some() {
+        // Serving in clear what the user wants encrypted would be worse than not serving it.
+        return Err(Refusal::invalid(
+            "TLS at the endpoint (service.tls) is not supported yet. Remove the section to serve plain HTTP.",
+        ));
+    }
     let missing: Vec<&str> = task.missing_secrets().collect();
     if !missing.is_empty() {
         return Err(Refusal::invalid(format!(

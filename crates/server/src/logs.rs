@@ -35,6 +35,10 @@ where
                 Ok(0) if last => return None,
                 // One more read after the writer's end, for what it wrote between our read and its end.
                 Ok(0) if !follow() => last = true,
+                // A log that was cut back (its old part was moved away) goes on from its new beginning.
+                Ok(0) if was_cut(&mut file).await => {
+                    let _ = file.seek(SeekFrom::Start(0)).await;
+                }
                 Ok(0) => tokio::time::sleep(POLL).await,
                 Ok(count) => {
                     buffer.truncate(count);
@@ -45,6 +49,11 @@ where
         }
     });
     Ok(Body::from_stream(chunks))
+}
+
+async fn was_cut(file: &mut File) -> bool {
+    let (position, metadata) = (file.stream_position().await, file.metadata().await);
+    matches!((position, metadata), (Ok(position), Ok(metadata)) if metadata.len() < position)
 }
 
 /// Where the last `lines` lines begin, found from the end in chunks.
