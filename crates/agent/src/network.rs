@@ -4,6 +4,11 @@
 //! the NAT table `skyserve-` and the same digits, so that whatever a crash leaves behind is found
 //! by the key alone ([`remove`]). The namespace has no name: it lives as long as the replica's
 //! processes, and its end of the pair with it.
+//!
+//! From then on the replica's address would be the default gateway's business: whoever still speaks
+//! to it (the proxy, until it has a table without the replica; a probe, with its headers) would
+//! reach a stranger. So the range is also made unreachable, by a route whose metric is drawn from
+//! the key too and which counts only once the pair is gone; only [`remove`] takes it away.
 
 mod link;
 mod nat;
@@ -28,6 +33,9 @@ use subnet::Subnet;
 
 /// Name of the replica's end of the pair, inside its namespace.
 const INNER_LINK: &str = "eth0";
+
+/// First byte of the metrics of guarding routes: worse than any route that leads somewhere.
+const GUARD_METRIC: u8 = 0x5b;
 
 /// Folders for the lock that keeps two agents from choosing the same addresses; the first that can
 /// be used is.
@@ -102,15 +110,19 @@ pub(crate) struct Network {
 struct Names {
     link: String,
     table: String,
+    /// Metric of the route that guards the range.
+    metric: u32,
 }
 
 impl Names {
     fn of(key: &str) -> Self {
-        let hash = blake3::hash(key.as_bytes()).to_hex();
-        let digits: String = hash.chars().take(11).collect();
+        let hash = blake3::hash(key.as_bytes());
+        let [a, b, c, ..] = *hash.as_bytes();
+        let digits: String = hash.to_hex().chars().take(11).collect();
         Self {
             link: format!("sky{digits}"),
             table: format!("skyserve-{digits}"),
+            metric: u32::from_be_bytes([GUARD_METRIC, a, b, c]),
         }
     }
 }
@@ -123,6 +135,9 @@ impl Network {
         let host = own_namespace()?;
         let links = Links::open().map_err(refused("open a route socket"))?;
         remove_link(&links, &names.link)?;
+        links
+            .remove_guards(names.metric)
+            .map_err(refused("remove an old route"))?;
         let dropped = nat::forwarding_dropped().map_err(refused("list the firewall"))?;
         if let Some(chain) = dropped.or_else(old_firewall_drops) {
             return Err(NetworkError::Firewall(chain));
@@ -143,6 +158,7 @@ impl Network {
         });
         let nat = nat.inspect_err(|_| {
             let _ = links.delete(&names.link);
+            let _ = links.remove_guards(names.metric);
         })?;
         name_servers(resolv_conf, &mut notes)?;
         let variables = std::env::vars_os().filter_map(|(name, value)| {
@@ -172,6 +188,9 @@ impl Network {
         namespace: &File,
         host: &File,
     ) -> Result<(), NetworkError> {
+        links
+            .add_guard(subnet.base(), Subnet::PREFIX_BITS, names.metric)
+            .map_err(refused("guard the addresses"))?;
         let mtu = links.default_mtu();
         links
             .make_pair(&names.link, INNER_LINK, namespace.as_fd(), mtu)
@@ -223,6 +242,13 @@ pub fn remove(key: &str) -> Result<(), NetworkError> {
     let names = Names::of(key);
     let links = Links::open().map_err(refused("open a route socket"))?;
     remove_link(&links, &names.link)?;
+    if !rustix::process::geteuid().is_root() {
+        // Who may not change routes and tables has none in them, and would wait in vain for the kernel's answer.
+        return Ok(());
+    }
+    links
+        .remove_guards(names.metric)
+        .map_err(refused("remove a route"))?;
     nat::remove(&names.table).map_err(refused("remove the NAT"))
 }
 

@@ -124,6 +124,12 @@ pub struct ServiceRecord {
     pub created_at: f64,
     /// `host:port`.
     pub endpoint: Option<String>,
+    /// Whether the proxy has the newest routing table in force.
+    #[serde(default)]
+    pub endpoint_ready: bool,
+    /// Why the proxy refuses the endpoint.
+    #[serde(default)]
+    pub endpoint_error: Option<String>,
     /// Replicas wanted now.
     pub target_replicas: u32,
     /// Replicas that are READY.

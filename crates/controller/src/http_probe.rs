@@ -12,6 +12,9 @@ use hyper_util::rt::TokioIo;
 use spec::ReadinessProbe;
 use tokio::net::TcpStream;
 
+/// How a failure begins where nothing listens yet.
+pub(crate) const REFUSED: &str = "connection refused";
+
 /// Redirects followed in one probe.
 const REDIRECTS: usize = 5;
 /// Bytes of a refusing answer's body that are shown.

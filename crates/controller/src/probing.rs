@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plan::probe::{ProbeTarget, targets};
+use plan::probe::{EAGER_PROBE_INTERVAL_SECONDS, ProbeTarget, targets};
 use plan::routing::{ReplicaId, Version};
 use plan::{Event, ServiceState};
 use tokio::sync::{Notify, mpsc};
@@ -13,7 +13,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::actor::Message;
-use crate::http_probe;
+use crate::http_probe::{self, REFUSED};
+
+/// A refused connection costs nobody anything: an app that is just starting is asked again this soon.
+const REFUSED_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The tasks of one service.
 #[derive(Default)]
@@ -76,6 +79,10 @@ async fn probe(target: ProbeTarget, hurry: Arc<Notify>, inbox: mpsc::Sender<Mess
     loop {
         let begun = Instant::now();
         let failure = http_probe::probe(target.address, &target.probe).await.err();
+        let eager = target.interval_seconds <= EAGER_PROBE_INTERVAL_SECONDS;
+        let refused = failure
+            .as_ref()
+            .is_some_and(|seen| eager && seen.starts_with(REFUSED));
         let event = Event::Probed {
             replica: target.replica,
             version: target.version,
@@ -91,7 +98,11 @@ async fn probe(target: ProbeTarget, hurry: Arc<Notify>, inbox: mpsc::Sender<Mess
         {
             return;
         }
-        let next = begun.checked_add(interval);
+        let next = begun.checked_add(if refused {
+            REFUSED_INTERVAL.min(interval)
+        } else {
+            interval
+        });
         tokio::select! {
             () = hurry.notified() => {}
             () = async { match next {

@@ -15,6 +15,8 @@ use crate::state::{Live, ServicePhase};
 use crate::status::ReplicaStatus;
 use crate::time::{Span, Timestamp};
 
+/// How long after its drain deadline a replica waits for the proxy to say that nothing new reaches it.
+pub(crate) const PROXY_PATIENCE_SECONDS: f64 = 10.0;
 /// Attempts to end a replica before it is given up.
 pub(crate) const TERMINATION_ATTEMPTS: u32 = 3;
 /// Records of failed replicas kept for the user, over all versions.
@@ -147,16 +149,18 @@ fn may_stop(replica: &Replica, live: &Live, now: Timestamp) -> bool {
     if ending.terminate_asked || ending.retry_at.is_some_and(|instant| now < instant) {
         return false;
     }
-    let drained = match replica.routed {
-        Routed::Never => true,
-        Routed::InTable => false,
+    let (left, drained) = match replica.routed {
+        Routed::Never => (true, true),
+        Routed::InTable => (false, false),
         Routed::LeftIn(generation) => {
-            live.acknowledged >= generation
-                && live.counted_at >= generation
-                && !live.in_flight.contains_key(&replica.id)
+            let counted = live.counted_at >= generation;
+            let idle = counted && !live.in_flight.contains_key(&replica.id);
+            (live.acknowledged >= generation, idle)
         }
     };
-    drained || now >= ending.drain_deadline
+    // Even in a hurry: what still reaches it would fail. Only a proxy that does not answer is not waited for.
+    let unanswered = ending.drain_deadline + Span::from_seconds(PROXY_PATIENCE_SECONDS);
+    left && (drained || now >= ending.drain_deadline) || now >= unanswered
 }
 
 pub(crate) fn terminated(context: &mut Context, id: ReplicaId) {

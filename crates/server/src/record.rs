@@ -39,6 +39,8 @@ pub(crate) fn service(
         uptime_since: state.first_ready_at.map(Timestamp::as_seconds),
         created_at: state.created_at.as_seconds(),
         endpoint: Some(endpoint(state)),
+        endpoint_ready: state.table.is_some() && state.live.acknowledged >= state.generation(),
+        endpoint_error: state.endpoint_error.clone(),
         target_replicas: state.target(),
         ready_replicas: count(|status| status == ReplicaStatus::Ready),
         total_replicas: count(|status| !status.is_failed()),

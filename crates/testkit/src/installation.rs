@@ -18,7 +18,12 @@ pub struct Installation {
     sky: PathBuf,
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
+    /// Whether commands run as nobody.
+    nobody: bool,
 }
+
+/// Ids of a user without rights.
+const NOBODY: u32 = 65534;
 
 /// What a command printed.
 #[derive(Clone, Debug)]
@@ -50,7 +55,26 @@ impl Installation {
             sky: PathBuf::from(sky),
             folder,
             environment,
+            nobody: false,
         }
+    }
+
+    /// An installation whose commands run as a user without rights. Only root can make one, with `setpriv`.
+    ///
+    /// # Panics
+    /// When its files cannot be given to that user.
+    #[must_use]
+    pub fn as_nobody(sky: &str) -> Self {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let mut installation = Self::new(sky, &[]);
+        let folder = installation.folder.path().to_owned();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("a mode is set");
+        chown(&folder, Some(NOBODY), Some(NOBODY)).expect("a folder is given away");
+        let copy = folder.join("sky");
+        fs::copy(sky, &copy).expect("the binary is copied");
+        installation.sky = copy;
+        installation.nobody = true;
+        installation
     }
 
     /// The home.
@@ -75,7 +99,18 @@ impl Installation {
     /// # Panics
     /// When the binary cannot be run.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        let output = Command::new(&self.sky)
+        let mut command = if self.nobody {
+            let mut command = Command::new("setpriv");
+            command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
+            command
+                .arg("--clear-groups")
+                .arg(&self.sky)
+                .env("PATH", "/usr/bin:/bin");
+            command
+        } else {
+            Command::new(&self.sky)
+        };
+        let output = command
             .args(arguments)
             .current_dir(self.work())
             .env("SKYSERVE_HOME", self.home())

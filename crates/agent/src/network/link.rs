@@ -16,6 +16,7 @@ mod number {
     pub(super) const NEW_ADDRESS: u16 = 20;
     pub(super) const GET_ADDRESS: u16 = 22;
     pub(super) const NEW_ROUTE: u16 = 24;
+    pub(super) const DELETE_ROUTE: u16 = 25;
     pub(super) const GET_ROUTE: u16 = 26;
 
     pub(super) const LINK_NAME: u16 = 3;
@@ -34,9 +35,11 @@ mod number {
     pub(super) const ROUTE_DESTINATION: u16 = 1;
     pub(super) const ROUTE_LINK: u16 = 4;
     pub(super) const ROUTE_GATEWAY: u16 = 5;
+    pub(super) const ROUTE_METRIC: u16 = 6;
     pub(super) const ROUTE_TABLE_MAIN: u8 = 254;
     pub(super) const ROUTE_PROTOCOL_STATIC: u8 = 4;
     pub(super) const ROUTE_UNICAST: u8 = 1;
+    pub(super) const ROUTE_UNREACHABLE: u8 = 7;
 }
 
 const FAMILY_INET: u8 = 2;
@@ -152,6 +155,47 @@ impl Links {
         self.send(message)
     }
 
+    /// Makes a range unreachable wherever no route of a lower `metric` leads there.
+    pub(super) fn add_guard(
+        &self,
+        base: Ipv4Addr,
+        prefix_bits: u8,
+        metric: u32,
+    ) -> Result<(), NetlinkError> {
+        let mut message = self.message(number::NEW_ROUTE, flags::CREATE | flags::EXCLUSIVE);
+        message.raw(&guard_header(prefix_bits));
+        message.attribute(number::ROUTE_DESTINATION, &base.octets());
+        message.attribute(number::ROUTE_METRIC, &metric.to_ne_bytes());
+        self.send(message)
+    }
+
+    /// Removes what [`add_guard`](Self::add_guard) made with this `metric`; no error where there is nothing.
+    pub(super) fn remove_guards(&self, metric: u32) -> Result<(), NetlinkError> {
+        for body in self.routes()? {
+            let Some(attributes) = body.get(route_header().len()..) else {
+                continue;
+            };
+            let is_guard = body.get(7) == Some(&number::ROUTE_UNREACHABLE)
+                && attribute(attributes, number::ROUTE_METRIC) == Some(&metric.to_ne_bytes());
+            let (true, Some(bits), Some(base)) = (
+                is_guard,
+                body.get(1),
+                attribute(attributes, number::ROUTE_DESTINATION),
+            ) else {
+                continue;
+            };
+            let mut message = self.message(number::DELETE_ROUTE, 0);
+            message.raw(&guard_header(*bits));
+            message.attribute(number::ROUTE_DESTINATION, base);
+            message.attribute(number::ROUTE_METRIC, &metric.to_ne_bytes());
+            match self.send(message) {
+                Ok(()) | Err(NetlinkError::Kernel(Errno::SRCH)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Every range that an address or a route of this namespace touches, save the default route.
     pub(super) fn occupied(&self) -> Result<Vec<Prefix>, NetlinkError> {
         let mut occupied = Vec::new();
@@ -228,6 +272,16 @@ fn link_header(link_flags: u32, change: u32) -> [u8; 16] {
 fn route_header() -> [u8; 12] {
     let mut header = [0; 12];
     header[0] = FAMILY_INET;
+    header
+}
+
+/// The same for a route that makes a range unreachable.
+fn guard_header(prefix_bits: u8) -> [u8; 12] {
+    let mut header = route_header();
+    header[1] = prefix_bits;
+    header[4] = number::ROUTE_TABLE_MAIN;
+    header[5] = number::ROUTE_PROTOCOL_STATIC;
+    header[7] = number::ROUTE_UNREACHABLE;
     header
 }
 

@@ -89,6 +89,11 @@ impl Subnet {
             })
     }
 
+    /// Its first address.
+    pub(super) fn base(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.base)
+    }
+
     /// The machine's address, and the replica's gateway.
     pub(super) fn host(self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.base + 1)

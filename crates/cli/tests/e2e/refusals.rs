@@ -252,3 +252,30 @@ fn a_hard_coded_port_is_no_obstacle() {
     assert_eq!(status.matches(":8081 ").count(), 2, "{status}");
     assert!(status.contains("2/2"), "{status}");
 }
+
+/// Without root everything works too; replicas share the machine's network.
+#[test]
+fn without_root_a_service_comes_and_goes() {
+    let python = std::path::Path::new("/usr/bin/python3").exists();
+    let setpriv = std::process::Command::new("setpriv")
+        .arg("--version")
+        .output()
+        .is_ok();
+    if !is_root() || !setpriv || !python {
+        println!("skipped: needs root, setpriv and /usr/bin/python3 to become somebody else");
+        return;
+    }
+    let sky = Installation::as_nobody(env!("CARGO_BIN_EXE_sky"));
+    let yaml = "service:\n  readiness_probe: /\n  replicas: 2\nresources:\n  ports: 8081\n\
+                run: exec python3 -m http.server $PORT\n";
+    fs::write(sky.work().join("task.yaml"), yaml).unwrap();
+    sky.ok(&["serve", "up", "task.yaml", "-n", "web", "-y", "--wait=60"]);
+    let log = sky.ok(&["serve", "logs", "web", "1", "--no-follow"]).out;
+    assert!(log.contains("network: shared with this machine"), "{log}");
+    sky.ok(&["serve", "down", "web", "-y", "--wait=60"]);
+    assert!(
+        sky.ok(&["serve", "status"])
+            .out
+            .contains("No existing services.")
+    );
+}

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Every case, by name.
-const CASES: [(&str, fn()); 23] = [
+const CASES: [(&str, fn()); 24] = [
     ("contract_isolated", contract::isolated),
     ("contract_shared", contract::shared),
     ("contract_without_namespaces", contract::without_namespaces),
@@ -31,6 +31,10 @@ const CASES: [(&str, fn()); 23] = [
     ("gpus_are_handed_out_once", gpus::are_handed_out_once),
     ("same_port_side_by_side", network::same_port_side_by_side),
     ("outbound_traffic", network::outbound_traffic),
+    (
+        "a_dead_replicas_address_leads_nowhere",
+        network::a_dead_replicas_address_leads_nowhere,
+    ),
     (
         "a_taken_port_is_explained",
         network::a_taken_port_is_explained,

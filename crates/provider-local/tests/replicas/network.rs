@@ -126,6 +126,41 @@ pub(crate) fn outbound_traffic() {
     bench.terminate(&request);
 }
 
+/// Once a replica is dead its address must be nobody's, and not the default gateway's business, until it is
+/// terminated.
+pub(crate) fn a_dead_replicas_address_leads_nowhere() {
+    if !Mode::Isolated.is_possible() {
+        return;
+    }
+    let bench = Bench::new(Mode::Isolated);
+    let request = bench.request(&stubborn_server(8081, "alive"));
+    bench.launch(&request);
+    let address = bench.answers(&request, "alive");
+    let guards = || {
+        let routes = Command::new("ip")
+            .args(["route", "show", "type", "unreachable"])
+            .output();
+        let routes = String::from_utf8_lossy(&routes.unwrap().stdout).into_owned();
+        let range = std::net::Ipv4Addr::from(match address.ip() {
+            std::net::IpAddr::V4(ip) => ip.to_bits() & !3,
+            std::net::IpAddr::V6(_) => unreachable!("replicas have IPv4 addresses"),
+        });
+        routes.contains(&format!("{range}/30"))
+    };
+    assert!(guards());
+    for pid in agent::processes::marked(&request.key.to_string()) {
+        let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    }
+    until("the pair to go", || {
+        let link = agent::network::link_name(&request.key.to_string());
+        !std::path::Path::new("/sys/class/net").join(link).exists()
+    });
+    let error = std::net::TcpStream::connect(address).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::HostUnreachable);
+    bench.terminate(&request);
+    assert!(!guards(), "the route is left");
+}
+
 pub(crate) fn a_taken_port_is_explained() {
     let bench = Bench::new(Mode::WithoutNamespaces);
     let listener = std::net::TcpListener::bind(("0.0.0.0", 0)).unwrap();

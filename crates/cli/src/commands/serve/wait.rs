@@ -29,10 +29,12 @@ pub(crate) async fn for_up(client: &Client, name: &str, seconds: f64) -> Result<
             "{} of {} replicas ready",
             service.ready_replicas, service.target_replicas
         );
+        if let Some(error) = &service.endpoint_error {
+            return Verdict::Failed(format!("the endpoint cannot be had: {error}"));
+        }
+        let ready = service.ready_replicas >= service.target_replicas && service.endpoint_ready;
         match service.status {
-            _ if service.ready_replicas >= service.target_replicas
-                && service.status != ServiceStatus::ControllerInit =>
-            {
+            _ if ready && service.status != ServiceStatus::ControllerInit => {
                 Verdict::Done(format!("✓ Service '{name}' is ready ({progress})."))
             }
             ServiceStatus::Failed

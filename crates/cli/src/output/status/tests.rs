@@ -46,6 +46,8 @@ fn record(record: &Value) -> ServiceRecord {
         uptime_since: record["uptime"].as_f64(),
         created_at: 0.0,
         endpoint: text(&record["endpoint"]),
+        endpoint_ready: true,
+        endpoint_error: None,
         target_replicas: 0,
         ready_replicas: count(|status| status == ReplicaStatus::Ready),
         total_replicas: count(|status| !status.is_failed()),
