@@ -63,6 +63,12 @@ pub(crate) async fn connect_if_used() -> Result<Option<Client>, Failure> {
     }
 }
 
+/// The same without starting a server.
+pub(crate) fn client_if_used() -> Result<Option<Client>, Failure> {
+    let home = home()?;
+    Ok(home.database().exists().then(|| Client::new(home.path())))
+}
+
 fn warn_of_other_version(health: &Health) {
     let ours = env!("CARGO_PKG_VERSION");
     if health.version != ours {

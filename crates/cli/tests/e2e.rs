@@ -12,6 +12,8 @@ mod faults;
 mod kills;
 #[path = "e2e/refusals.rs"]
 mod refusals;
+#[path = "e2e/server.rs"]
+mod server;
 #[path = "e2e/updates.rs"]
 mod updates;
 #[path = "e2e/walkthrough.rs"]

@@ -2,6 +2,11 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use unicode_width::UnicodeWidthChar;
+
+/// Columns assumed where the terminal does not say.
+const COLUMNS_DEFAULT: usize = 80;
+
 /// The present state of a wait.
 #[derive(Default)]
 pub(crate) struct Progress {
@@ -16,7 +21,9 @@ impl Progress {
             return;
         }
         if io::stderr().is_terminal() {
-            let _ = write!(io::stderr(), "\r\x1b[2K⠿ {text}");
+            // A line that wraps could not be taken back.
+            let line = cut(&format!("⠿ {text}"), columns().saturating_sub(1));
+            let _ = write!(io::stderr(), "\r\x1b[2K{line}");
             let _ = io::stderr().flush();
         } else if without_seconds(&text) != without_seconds(&self.shown) {
             // In a log, a line whose only news is that another second has passed is noise.
@@ -33,6 +40,24 @@ impl Progress {
         }
         self.shown.clear();
     }
+}
+
+fn columns() -> usize {
+    rustix::termios::tcgetwinsize(io::stderr())
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|columns| *columns > 0)
+        .unwrap_or(COLUMNS_DEFAULT)
+}
+
+/// As much of `text` as fits into `width` columns.
+fn cut(text: &str, width: usize) -> String {
+    let mut used = 0;
+    let fits = |character: &char| {
+        used += character.width().unwrap_or(0);
+        used <= width
+    };
+    text.chars().take_while(fits).collect()
 }
 
 fn without_seconds(text: &str) -> String {
@@ -52,6 +77,13 @@ fn without_seconds(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_line_is_cut_to_the_terminal() {
+        assert_eq!(cut("東京 abc", 5), "東京 ");
+        assert_eq!(cut("東京", 3), "東");
+        assert_eq!(cut("abc", 5), "abc");
+    }
 
     #[test]
     fn passing_seconds_are_no_news() {

@@ -1,11 +1,15 @@
 //! `sky api stop`: ends the server. Replicas and endpoints go on.
+//!
+//! With `--all` the data plane ends too, but only where no service needs it. Who needs it stands in
+//! the database, which only a server reads; so a server that does not run is started to be asked.
 
 use std::fs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use api::Client;
+use api::{Client, Health};
 use rustix::process::{Pid, Signal, kill_process};
+use server::Home;
 
 use crate::args::ApiStopArguments;
 use crate::failure::Failure;
@@ -20,24 +24,42 @@ pub(crate) fn run(arguments: &ApiStopArguments) -> Result<ExitCode, Failure> {
         let client = Client::new(home.path());
         let services = match client.health().await {
             Ok(health) => {
-                client.shutdown().await?;
-                wait_for_end(&client).await?;
+                let services = stop(&client, &health).await?;
                 output::line("The server is stopped.")?;
-                Some(health.services)
+                services
             }
             Err(error) if error.is_server_away() => {
                 output::line("The server does not run.")?;
-                None
+                if !arguments.all {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                services_on_disk(&home, &client).await?
             }
             Err(error) => return Err(error.into()),
         };
-        if arguments.all && services.is_none_or(|count| count == 0) {
-            stop_proxy(home.path())?;
-        } else if services.is_some_and(|count| count > 0) {
+        if services > 0 {
             output::line("Replicas and endpoints go on; any sky command starts the server again.")?;
+        } else if arguments.all {
+            stop_proxy(home.path())?;
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Stops the server and returns how many services it managed.
+async fn stop(client: &Client, health: &Health) -> Result<usize, Failure> {
+    client.shutdown().await?;
+    wait_for_end(client).await?;
+    Ok(health.services)
+}
+
+/// How many services a server that does not run would manage.
+async fn services_on_disk(home: &Home, client: &Client) -> Result<usize, Failure> {
+    if !home.database().exists() {
+        return Ok(0);
+    }
+    let health = server_process::start(home, client).await?;
+    stop(client, &health).await
 }
 
 async fn wait_for_end(client: &Client) -> Result<(), Failure> {

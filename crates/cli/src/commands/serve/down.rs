@@ -71,41 +71,89 @@ async fn replica(client: &Client, arguments: &DownArguments, id: u32) -> Result<
     output::line(&format!(
         "Please use sky serve status {name} to check the latest status."
     ))?;
+    if let Some(seconds) = arguments.confirm.wait {
+        wait::for_replica_down(client, name, id, seconds).await?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn services(client: &Client, arguments: &DownArguments) -> Result<ExitCode, Failure> {
     let all = client.services(&[]).await?.services;
-    let chosen = choose(&all, arguments)?;
+    let Choice {
+        chosen,
+        mut refused,
+    } = choose(&all, arguments)?;
     if chosen.is_empty() {
-        return nothing(arguments);
+        return if refused {
+            Ok(ExitCode::FAILURE)
+        } else {
+            nothing(arguments)
+        };
     }
-    let quoted: Vec<String> = chosen.iter().map(|name| format!("'{name}'")).collect();
-    let quoted = quoted.join(", ");
+    let quoted = quote(&chosen);
     let question = if arguments.all {
         "Terminating all services. Proceed?".to_owned()
     } else {
         format!("Terminating service(s) {quoted}. Proceed?")
     };
     prompt::confirm(&question, arguments.confirm.yes)?;
-    for name in &chosen {
-        client.down(name, &request(arguments)).await?;
+    let mut accepted = Vec::new();
+    for name in chosen {
+        // One that is refused must neither keep the others nor hide what was done.
+        match client.down(&name, &request(arguments)).await {
+            Ok(_) => accepted.push(name),
+            Err(error) => {
+                Failure::from(error).report();
+                refused = true;
+            }
+        }
     }
-    let told = match chosen.as_slice() {
-        [_] => format!("Service {quoted} is scheduled to be terminated."),
-        _ => format!("Services {quoted} are scheduled to be terminated."),
-    };
-    output::line(&told)?;
+    let quoted = quote(&accepted);
+    match accepted.as_slice() {
+        [] => {}
+        [_] => output::line(&format!("Service {quoted} is scheduled to be terminated."))?,
+        _ => output::line(&format!(
+            "Services {quoted} are scheduled to be terminated."
+        ))?,
+    }
     if let Some(seconds) = arguments.confirm.wait {
-        for name in &chosen {
+        for name in &accepted {
             wait::for_down(client, name, seconds).await?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if refused {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
-fn choose(all: &[ServiceRecord], arguments: &DownArguments) -> Result<Vec<String>, Failure> {
-    let mut chosen = Vec::new();
+fn quote(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    quoted.join(", ")
+}
+
+/// What the names, or `--all`, come to.
+struct Choice {
+    /// Those to take down.
+    chosen: Vec<String>,
+    /// Whether any was left out, which has been told.
+    refused: bool,
+}
+
+fn choose(all: &[ServiceRecord], arguments: &DownArguments) -> Result<Choice, Failure> {
+    for name in arguments
+        .service_names
+        .iter()
+        .filter(|name| !is_pattern(name))
+    {
+        if !all.iter().any(|service| service.name == *name) {
+            return Err(Failure::Refused(format!(
+                "Service '{name}' does not exist."
+            )));
+        }
+    }
+    let (mut chosen, mut refused) = (Vec::new(), false);
     for service in all {
         let wanted = arguments.all
             || arguments
@@ -121,22 +169,12 @@ fn choose(all: &[ServiceRecord], arguments: &DownArguments) -> Result<Vec<String
                 "Service '{name}' is in failed status ({status}). Skipping its termination as it could lead to \
                  a resource leak. (Use `sky serve down {name} --purge` to forcefully terminate the service.)"
             ))?;
+            refused = true;
             continue;
         }
         chosen.push(service.name.clone());
     }
-    for name in arguments
-        .service_names
-        .iter()
-        .filter(|name| !is_pattern(name))
-    {
-        if !all.iter().any(|service| service.name == *name) {
-            return Err(Failure::Refused(format!(
-                "Service '{name}' does not exist."
-            )));
-        }
-    }
-    Ok(chosen)
+    Ok(Choice { chosen, refused })
 }
 
 fn is_pattern(text: &str) -> bool {

@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
         ));
     }
     server_process::block_on(async {
-        let client = server_process::connect_if_used().await?;
+        let mut client = server_process::connect_if_used().await?;
         let Some(seconds) = arguments.watch else {
             return show(client.as_ref(), arguments).await;
         };
@@ -27,8 +27,15 @@ pub(crate) fn run(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
             if std::io::stdout().is_terminal() {
                 output::print("\x1b[H\x1b[2J")?;
             }
-            show(client.as_ref(), arguments).await?;
+            match show(client.as_ref(), arguments).await {
+                Ok(_) => {}
+                // Whoever watches wants to see how it goes on, also when the server is away.
+                Err(Failure::Refused(text)) => output::warn(&text),
+                Err(other) => return Err(other),
+            }
             tokio::time::sleep(pause).await;
+            // Watching starts no server: somebody may have stopped it on purpose.
+            client = server_process::client_if_used()?;
         }
     })
 }
@@ -49,6 +56,9 @@ async fn show(client: Option<&Client>, arguments: &StatusArguments) -> Result<Ex
         ExitCode::SUCCESS
     };
     if arguments.json {
+        for line in not_found(&list.not_found) {
+            output::warn(&line);
+        }
         let json = serde_json::to_string_pretty(&list.services);
         output::line(&json.map_err(|error| Failure::Refused(error.to_string()))?)?;
         return Ok(code);

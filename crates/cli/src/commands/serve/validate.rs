@@ -22,8 +22,13 @@ pub(crate) fn run(arguments: &ValidateArguments) -> Result<ExitCode, Failure> {
                     output::line(&format!("{file}: rejected: {message}"))?;
                 }
                 reports.push(json!({
-                    "file": file, "verdict": "rejected", "service": null, "task": null,
-                    "diagnostics": [{"code": "unreadable", "message": message}],
+                    "file": file, "verdict": "rejected", "canonical": null, "service": null,
+                    "task": null,
+                    "diagnostics": [{
+                        "severity": "error", "code": "unreadable", "message": message,
+                        "file": file, "line": 1, "column": 1, "end_line": 1, "end_column": 1,
+                        "help": null, "rule": null,
+                    }],
                 }));
                 continue;
             }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use api::{Client, ErrorCode, RolloutState, ServiceRecord};
-use plan::status::ServiceStatus;
+use plan::status::{ReplicaStatus, ServiceStatus};
 
 use crate::failure::Failure;
 use crate::output::{self, progress::Progress};
@@ -34,9 +34,6 @@ pub(crate) async fn for_up(client: &Client, name: &str, seconds: f64) -> Result<
         }
         let ready = service.ready_replicas >= service.target_replicas && service.endpoint_ready;
         match service.status {
-            _ if ready && service.status != ServiceStatus::ControllerInit => {
-                Verdict::Done(format!("✓ Service '{name}' is ready ({progress})."))
-            }
             ServiceStatus::Failed
             | ServiceStatus::ControllerFailed
             | ServiceStatus::FailedCleanup
@@ -46,6 +43,9 @@ pub(crate) async fn for_up(client: &Client, name: &str, seconds: f64) -> Result<
                     .clone()
                     .unwrap_or_else(|| service.status.to_string()),
             ),
+            _ if ready && service.status != ServiceStatus::ControllerInit => {
+                Verdict::Done(format!("✓ Service '{name}' is ready ({progress})."))
+            }
             _ => Verdict::Waiting(service.message.clone().unwrap_or(progress)),
         }
     })
@@ -100,6 +100,34 @@ pub(crate) async fn for_down(client: &Client, name: &str, seconds: f64) -> Resul
     .await
 }
 
+/// Waits until one replica has ended.
+pub(crate) async fn for_replica_down(
+    client: &Client,
+    name: &str,
+    id: u32,
+    seconds: f64,
+) -> Result<(), Failure> {
+    follow(client, name, seconds, |record| {
+        let replica = record.and_then(|service| {
+            service
+                .replicas
+                .iter()
+                .find(|replica| replica.replica_id == id)
+        });
+        match replica {
+            None => Verdict::Done(format!("✓ Replica {id} of '{name}' is gone.")),
+            Some(replica) if replica.status == ReplicaStatus::FailedCleanup => Verdict::Failed(
+                replica
+                    .reason
+                    .clone()
+                    .unwrap_or_else(|| format!("replica {id} could not be cleaned up")),
+            ),
+            Some(replica) => Verdict::Waiting(format!("replica {id} is {}", replica.status)),
+        }
+    })
+    .await
+}
+
 async fn follow(
     client: &Client,
     name: &str,
@@ -111,11 +139,18 @@ async fn follow(
     let mut progress = Progress::default();
     let mut revision = None;
     let mut seen = begun;
+    let too_late =
+        |waiting: &str| Failure::Refused(format!("not done after {seconds}s: {waiting}"));
     loop {
         let record = match look(client, name, revision).await {
             Ok(record) => record,
             Err(error) if error.is_server_away() && seen.elapsed() < AWAY_LIMIT => {
-                progress.show("the server is away; waiting for it");
+                let waiting = "the server is away; waiting for it";
+                if begun.elapsed() >= limit {
+                    progress.end();
+                    return Err(too_late(waiting));
+                }
+                progress.show(waiting);
                 // Any sky command starts it; so does this one.
                 let _ = crate::server_process::connect().await;
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -138,9 +173,7 @@ async fn follow(
         };
         if begun.elapsed() >= limit {
             progress.end();
-            return Err(Failure::Refused(format!(
-                "not done after {seconds}s: {waiting}"
-            )));
+            return Err(too_late(&waiting));
         }
         progress.show(&waiting);
     }

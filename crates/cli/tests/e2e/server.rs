@@ -1,0 +1,33 @@
+//! The server's own life: started, stopped, and what goes on without it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::app::{App, Network};
+
+/// The status line of an answer of the endpoint, or why there is none.
+fn answer(endpoint: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(endpoint)?;
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn stopping_everything_spares_a_data_plane_that_is_needed() {
+    let app = App::new(Network::Auto);
+    let sky = &app.sky;
+    app.up(1);
+    let endpoint = sky.ok(&["serve", "status", "web", "--endpoint"]).out;
+    let endpoint = endpoint.trim();
+    // With the server running, and again when it is stopped already: then only the database knows.
+    for _ in 0..2 {
+        let told = sky.ok(&["api", "stop", "--all"]).out;
+        assert!(told.contains("Replicas and endpoints go on"), "{told}");
+        assert_eq!(answer(endpoint).unwrap(), "HTTP/1.1 200 OK");
+    }
+    sky.ok(&["serve", "down", "web", "-y", "--wait=60"]);
+    let told = sky.ok(&["api", "stop", "--all"]).out;
+    assert!(told.contains("The proxy is told to end."), "{told}");
+}

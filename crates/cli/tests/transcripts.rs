@@ -1,0 +1,17 @@
+//! What `sky` prints and returns, command by command, against a server that plays a script: fast,
+//! without replicas, and for cases that a real server seldom shows.
+
+#[path = "transcripts/down.rs"]
+mod down;
+#[path = "transcripts/fake_server.rs"]
+mod fake_server;
+#[path = "transcripts/logs.rs"]
+mod logs;
+#[path = "transcripts/status.rs"]
+mod status;
+#[path = "transcripts/up.rs"]
+mod up;
+#[path = "transcripts/update.rs"]
+mod update;
+#[path = "transcripts/validate.rs"]
+mod validate;
