@@ -180,14 +180,18 @@ fn resolve(base_dir: &Path, path: &str) -> PathBuf {
 }
 
 /// Held while a port is chosen and until the proxy has it, so that two servers on one machine do not choose the same.
-/// Where the file cannot be used (another user made it) one goes without; the proxy refuses a port that is taken.
+/// It is locked through a descriptor that only reads, so that servers of different users share it. Where even that
+/// cannot be had one goes without; the proxy refuses a port that is taken.
 pub(crate) fn port_lock() -> Option<std::fs::File> {
     let path = std::env::temp_dir().join("skyserve-ports.lock");
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .ok()?;
+    let file = std::fs::File::open(&path).or_else(|_| {
+        std::fs::OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .open(&path)?;
+        std::fs::File::open(&path)
+    });
+    let file = file.or_else(|_| std::fs::File::open(&path)).ok()?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).ok()?;
     Some(file)
 }

@@ -185,8 +185,11 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
         Ok((view, port_lock))
     })
     .await?;
-    listening(&shared, &view).await;
+    let refused = listening(&shared, &view).await;
     drop(port_lock);
+    if let Some(reason) = refused {
+        return Err(give_up(&shared, &view, &reason).await);
+    }
     Ok(Json(UpResponse {
         name: view.state.name.clone(),
         endpoint: record::endpoint(&view.state),
@@ -194,21 +197,40 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
     }))
 }
 
-/// Waits until the endpoint listens (or is refused, which `status` tells), so that a request sent right after `up`
-/// is answered, if only with 503.
-async fn listening(shared: &Shared, view: &View) {
+/// Waits until the endpoint listens, so that a request sent right after `up` is answered, if only with 503. Says why,
+/// if the proxy refuses it.
+async fn listening(shared: &Shared, view: &View) -> Option<String> {
     let name = view.state.name.clone();
     let mut view = view.clone();
     let wait = async {
         while view.state.live.acknowledged == 0 && view.state.endpoint_error.is_none() {
             let seen = Arc::clone(&view.state);
-            match shared.controller.moved(&name, &seen).await {
-                Ok(next) => view = next,
-                Err(_) => return,
-            }
+            view = shared.controller.moved(&name, &seen).await.ok()?;
         }
+        view.state.endpoint_error.clone()
     };
-    let _ = tokio::time::timeout(LISTENING_LIMIT, wait).await;
+    // A proxy that does not answer yet will: `status` tells how it stands.
+    tokio::time::timeout(LISTENING_LIMIT, wait)
+        .await
+        .ok()
+        .flatten()
+}
+
+/// A service whose endpoint cannot be had is of no use: nothing of it stays.
+async fn give_up(shared: &Shared, view: &View, reason: &str) -> Refusal {
+    let name = &view.state.name;
+    let mut outcome = shared
+        .controller
+        .down(name, true, true)
+        .await
+        .map(|()| view.clone());
+    while let Ok(view) = outcome {
+        outcome = shared.controller.moved(name, &view.state).await;
+    }
+    Refusal::new(
+        ErrorCode::Conflict,
+        format!("The endpoint cannot be had: {reason}. Try again."),
+    )
 }
 
 fn taken(view: &View) -> Refusal {
