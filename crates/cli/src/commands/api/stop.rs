@@ -16,6 +16,8 @@ use crate::failure::Failure;
 use crate::{output, server_process};
 
 const DEADLINE: Duration = Duration::from_secs(40);
+/// How long a proxy may take to come up.
+const PROXY_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(arguments: &ApiStopArguments) -> Result<ExitCode, Failure> {
@@ -24,6 +26,11 @@ pub(crate) fn run(arguments: &ApiStopArguments) -> Result<ExitCode, Failure> {
         let client = Client::new(home.path());
         let services = match client.health().await {
             Ok(health) => {
+                let health = if arguments.all {
+                    settled(&client, health).await
+                } else {
+                    health
+                };
                 let services = stop(&client, &health).await?;
                 output::line("The server is stopped.")?;
                 services
@@ -59,7 +66,21 @@ async fn services_on_disk(home: &Home, client: &Client) -> Result<usize, Failure
         return Ok(0);
     }
     let health = server_process::start(home, client).await?;
+    let health = settled(client, health).await;
     stop(client, &health).await
+}
+
+/// The server's health once it has its proxy: one that is only just being started could not be told to end.
+async fn settled(client: &Client, mut health: Health) -> Health {
+    let begun = Instant::now();
+    while health.proxy_pid.is_none() && begun.elapsed() < PROXY_LIMIT {
+        tokio::time::sleep(POLL).await;
+        match client.health().await {
+            Ok(newer) => health = newer,
+            Err(_) => break,
+        }
+    }
+    health
 }
 
 async fn wait_for_end(client: &Client) -> Result<(), Failure> {
