@@ -1,5 +1,6 @@
-//! The closed vocabulary: everything the system can do. The planner owes actions, the controller carries them
-//! out; doing one twice is harmless, since each names what it is about by a number that is never used twice.
+//! The closed vocabulary: everything the system can do. The planner owes actions, the controller
+//! carries them out; doing one twice is harmless, since each names what it is about by a number
+//! that is never used twice.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,8 @@ pub enum Action {
         /// The version whose task it runs.
         version: Version,
     },
-    /// End a replica: TERM, grace, KILL, and every trace but its log. Answered by `Terminated` or `TerminateFailed`.
+    /// End a replica: TERM, grace, KILL, and every trace but its log. Answered by `Terminated` or
+    /// `TerminateFailed`.
     Terminate {
         /// The replica.
         replica: ReplicaId,
@@ -40,7 +42,8 @@ pub enum Action {
 }
 
 impl Action {
-    /// What makes two actions the same one: a later action with the same key takes the place of an earlier.
+    /// What makes two actions the same one: a later action with the same key takes the place of an
+    /// earlier.
     #[must_use]
     pub fn key(&self) -> String {
         match self {

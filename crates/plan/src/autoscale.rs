@@ -1,14 +1,17 @@
 //! How many replicas are wanted.
 //!
 //! Problem: follow the demand without flapping. Rules (SkyServe's, sections 4.1, 4.2 and 4.6 of its
-//! reference): every 20 s (5 s while the target is 0) the demand is worked out from the requests of the last
-//! 60 s; a higher demand must show at `upscale_delay / 20 s` decisions in a row, a lower one at
-//! `downscale_delay / 20 s`, before the target jumps to it; from a target of zero it jumps at once. The target
-//! stays within `min_replicas` and `max_replicas`. Without `target_qps_per_replica` the target is `min_replicas`.
+//! reference): every 20 s (5 s while the target is 0) the demand is worked out from the requests of
+//! the last 60 s; a higher demand must show at `upscale_delay / 20 s` decisions in a row, a lower
+//! one at `downscale_delay / 20 s`, before the target jumps to it; from a target of zero it jumps
+//! at once. The target stays within `min_replicas` and `max_replicas`. Without
+//! `target_qps_per_replica` the target is `min_replicas`.
 //!
-//! Cold start: the target begins at `min_replicas`. Recovery: target and counters are part of the state; the
-//! request window is not kept, the proxy tells the last 60 s again when it reconnects. An update keeps the
-//! target (a busy service is never dropped to `min_replicas`) and only clips it to the new limits.
+//! Cold start: the target begins at `min_replicas`. Recovery: target and counters are part of the
+//! state; the request window is not kept, the proxy tells the last 60 s again when it reconnects;
+//! until a whole window has been watched the target is not lowered.
+//! An update keeps the target (a busy service is never dropped to `min_replicas`) and only clips it
+//! to the new limits.
 
 use std::collections::VecDeque;
 
@@ -54,9 +57,15 @@ impl Autoscaler {
         }
     }
 
-    /// Adds requests and drops those older than the window. An arrival exactly as old as the window counts.
+    /// Adds requests and drops those older than the window. An arrival exactly as old as the window
+    /// counts.
     pub fn collect(&mut self, arrivals: &[Arrivals], now: Timestamp) {
-        self.window.extend(arrivals);
+        // What a clock ahead of ours saw counts as of now, not for ever.
+        let seen = arrivals.iter().map(|arrivals| Arrivals {
+            at: arrivals.at.min(now),
+            count: arrivals.count,
+        });
+        self.window.extend(seen);
         let oldest = now - Span::from_seconds(QPS_WINDOW_SECONDS);
         self.window.retain(|arrivals| arrivals.at >= oldest);
     }
@@ -79,14 +88,35 @@ impl Autoscaler {
 
     /// Takes a decision if one is due. Says whether the target changed.
     pub fn decide(&mut self, policy: &ReplicaPolicy, now: Timestamp) -> bool {
-        if now < self.next_decision_at {
+        self.decide_knowing(policy, now, true)
+    }
+
+    /// The same where the requests of a whole window may not be known (`has_window` false): few
+    /// requests prove nothing then. A server that comes back must not take replicas down for what it
+    /// has forgotten.
+    pub fn decide_knowing(
+        &mut self,
+        policy: &ReplicaPolicy,
+        now: Timestamp,
+        has_window: bool,
+    ) -> bool {
+        let wait = self.next_decision_at - now;
+        // A wait longer than any interval comes from a clock that has been set back since.
+        if wait > Span::ZERO && wait <= Span::from_seconds(DECISION_INTERVAL_SECONDS) {
             return false;
         }
         let before = self.target;
         self.collect(&[], now);
         let demand = self.demand(policy);
-        self.follow(demand, policy);
-        let interval = if self.target == 0 {
+        if demand >= self.target || has_window || policy.target_qps_per_replica.is_none() {
+            self.follow(demand, policy);
+        } else {
+            self.target = policy.clip(self.target);
+        }
+        let wanted = self
+            .target
+            .saturating_add(policy.num_overprovision.unwrap_or(0));
+        let interval = if wanted == 0 {
             DECISION_INTERVAL_AT_ZERO_SECONDS
         } else {
             DECISION_INTERVAL_SECONDS
@@ -95,7 +125,8 @@ impl Autoscaler {
         self.target != before
     }
 
-    /// A new policy comes in force: the target is clipped to it, and raised at once if the traffic asks for more.
+    /// A new policy comes in force: the target is clipped to it, and raised at once if the traffic
+    /// asks for more.
     pub fn adopt(&mut self, policy: &ReplicaPolicy) {
         self.target = if policy.target_qps_per_replica.is_some() {
             policy.clip(self.target).max(self.demand(policy))
@@ -175,3 +206,6 @@ fn downscale_delay(policy: &ReplicaPolicy) -> f64 {
 fn threshold(delay_seconds: f64) -> u32 {
     (delay_seconds / DECISION_INTERVAL_SECONDS) as u32
 }
+
+#[cfg(test)]
+mod tests;

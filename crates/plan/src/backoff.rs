@@ -1,9 +1,10 @@
-//! When to try again: a pure function of how often it failed and of a seed. It never sleeps; it names an instant.
+//! When to try again: a pure function of how often it failed and of a seed. It never sleeps; it
+//! names an instant.
 //!
-//! A replica that lived for a while is replaced at once: its crash is an accident. One that did not is replaced after
-//! about a second, the next after about ten, each further one after twice as long, up to five minutes. The jitter is
-//! drawn from the seed, so that many services that failed together do not return together, and a replay returns the
-//! same instants.
+//! A replica that lived for a while is replaced at once: its crash is an accident. One that did not
+//! is replaced after about a second, the next after about ten, each further one after twice as
+//! long, up to five minutes. The jitter is drawn from the seed, so that many services that failed
+//! together do not return together, and a replay returns the same instants.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,12 +32,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Notes the failure at `now` of a replica that lived so long. Replicas that fail together count as one failure.
+    /// Notes the failure at `now` of a replica that lived so long. Replicas that fail together
+    /// count as one failure.
     pub fn fail(&mut self, now: Timestamp, lived_seconds: f64, seed: &str) {
         let together = Span::from_seconds(TOGETHER_SECONDS);
         if self
             .last_failure_at
-            .is_some_and(|last| now - last < together)
+            .is_some_and(|last| now >= last && now - last < together)
         {
             return;
         }
@@ -55,10 +57,13 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// Whether an attempt may be made at `now`.
+    /// Whether an attempt may be made at `now`. An instant further away than any delay comes from a
+    /// clock that has been set back since, and binds nobody.
     #[must_use]
     pub fn allows(&self, now: Timestamp) -> bool {
-        self.not_before.is_none_or(|instant| now >= instant)
+        let longest = Span::from_seconds(CAP_SECONDS * (1.0 + JITTER));
+        self.not_before
+            .is_none_or(|instant| now >= instant || instant - now > longest)
     }
 }
 
@@ -130,5 +135,16 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> =
             (0..50).map(|n| delay(5, &format!("service-{n}"))).collect();
         assert!(distinct.len() > 40);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_hold_launches_up() {
+        let mut backoff = Backoff::default();
+        let now = Timestamp::from_seconds(1_700_000_000.0);
+        for n in 0..9 {
+            backoff.fail(now + Span::from_seconds(f64::from(n) * 2.0), 0.0, "s");
+        }
+        assert!(!backoff.allows(now + Span::from_seconds(20.0)));
+        assert!(backoff.allows(now - Span::from_seconds(3600.0)));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::action::Action;
 use crate::happening::{Happening, HappeningKind};
-use crate::routing::{ReplicaId, Version};
+use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::{ServiceState, VersionState};
 use crate::status::ReplicaStatus;
 use crate::step::Step;
@@ -12,6 +12,8 @@ pub(crate) struct Context {
     pub(crate) state: ServiceState,
     pub(crate) now: Timestamp,
     pub(crate) actions: Vec<Action>,
+    /// Make a new routing table even if nothing in it changes.
+    pub(crate) reroute: bool,
     happenings: Vec<Happening>,
 }
 
@@ -21,6 +23,7 @@ impl Context {
             state,
             now,
             actions: Vec::new(),
+            reroute: false,
             happenings: Vec::new(),
         }
     }
@@ -48,7 +51,8 @@ impl Context {
         });
     }
 
-    /// Changes a replica's status as far as the table of transitions allows, and tells it. Says whether it did.
+    /// Changes a replica's status as far as the table of transitions allows, and tells it. Says
+    /// whether it did.
     pub(crate) fn set_status(
         &mut self,
         id: ReplicaId,
@@ -76,6 +80,14 @@ impl Context {
             message,
         );
         true
+    }
+
+    /// Another controller's table of that generation is in force: ours must be newer.
+    pub(crate) fn outrun(&mut self, generation: Generation) {
+        if let Some(table) = &mut self.state.table {
+            table.generation = generation;
+            self.reroute = true;
+        }
     }
 
     pub(crate) fn version_mut(&mut self, version: Version) -> Option<&mut VersionState> {

@@ -1,21 +1,24 @@
-//! How a replica ends. Promise 1, route before stop: it is asked to stop only after the proxy has acknowledged a
-//! routing table without it *and* counted no request in flight on it since, or its drain deadline has passed.
+//! How a replica ends. Promise 1, route before stop: it is asked to stop only after the proxy has
+//! acknowledged a routing table without it *and* counted no request in flight on it since, or its
+//! drain deadline has passed.
 //!
-//! A replica whose processes are gone has nothing to drain and is cleaned up at once. An end that fails is tried
-//! again a few times; then the replica is FAILED_CLEANUP, for the user to look at.
+//! A replica whose processes are gone has nothing to drain and is cleaned up at once. An end that
+//! fails is tried again a few times; then the replica is FAILED_CLEANUP, for the user to look at.
 
 use crate::action::Action;
 use crate::backoff;
 use crate::context::Context;
 use crate::happening::HappeningKind;
 use crate::replica::{Ending, Replica, Routed};
+use crate::rollout::Outcome;
 use crate::routing::ReplicaId;
 use crate::settings::{DEFAULT_DRAIN_TIMEOUT_SECONDS, TERMINATION_GRACE_SECONDS};
 use crate::state::{Live, ServicePhase};
 use crate::status::ReplicaStatus;
 use crate::time::{Span, Timestamp};
 
-/// How long after its drain deadline a replica waits for the proxy to say that nothing new reaches it.
+/// How long after its drain deadline a replica waits for the proxy to say that nothing new reaches
+/// it.
 pub(crate) const PROXY_PATIENCE_SECONDS: f64 = 10.0;
 /// Attempts to end a replica before it is given up.
 pub(crate) const TERMINATION_ATTEMPTS: u32 = 3;
@@ -66,6 +69,15 @@ fn begin(context: &mut Context, id: ReplicaId, drain_deadline: Timestamp) {
     }
 }
 
+/// Notes that nobody is left to answer the requests that a replica's end waits for.
+pub(crate) fn nothing_to_drain(context: &mut Context, id: ReplicaId) {
+    let now = context.now;
+    let replica = context.state.replicas.get_mut(&id);
+    if let Some(ending) = replica.and_then(|replica| replica.ending.as_mut()) {
+        ending.drain_deadline = ending.drain_deadline.min(now);
+    }
+}
+
 /// Notes that nothing of a replica is there.
 pub(crate) fn released(context: &mut Context, id: ReplicaId) {
     begin_now(context, id);
@@ -105,7 +117,8 @@ pub(crate) fn hurry(context: &mut Context, id: ReplicaId, immediately: bool, pur
     }
 }
 
-/// Asks for the end of every replica that no request can reach any more, and moves the service's own end on.
+/// Asks for the end of every replica that no request can reach any more, and moves the service's
+/// own end on.
 pub(crate) fn advance(context: &mut Context) {
     let now = context.now;
     let due: Vec<ReplicaId> = context
@@ -158,7 +171,8 @@ fn may_stop(replica: &Replica, live: &Live, now: Timestamp) -> bool {
             (live.acknowledged >= generation, idle)
         }
     };
-    // Even in a hurry: what still reaches it would fail. Only a proxy that does not answer is not waited for.
+    // Even in a hurry: what still reaches it would fail. Only a proxy that does not answer is not
+    // waited for.
     let unanswered = ending.drain_deadline + Span::from_seconds(PROXY_PATIENCE_SECONDS);
     left && (drained || now >= ending.drain_deadline) || now >= unanswered
 }
@@ -193,7 +207,10 @@ pub(crate) fn terminate_failed(context: &mut Context, id: ReplicaId, message: &s
     else {
         return;
     };
-    ending.attempts += 1;
+    if !ending.terminate_asked || ending.released {
+        return;
+    }
+    ending.attempts = ending.attempts.saturating_add(1);
     if ending.attempts < TERMINATION_ATTEMPTS {
         ending.terminate_asked = false;
         ending.retry_at = Some(now + backoff::delay(ending.attempts + 1, &seed));
@@ -208,6 +225,7 @@ pub(crate) fn terminate_failed(context: &mut Context, id: ReplicaId, message: &s
         let message = format!("replica {id} is forgotten; something may be left: {message}");
         context.tell(HappeningKind::ReplicaGone, Some(id), version, message);
         context.state.replicas.remove(&id);
+        context.state.live.in_flight.remove(&id);
         return;
     }
     let reason = format!("could not be ended: {message}");
@@ -230,19 +248,7 @@ fn forget(context: &mut Context, id: ReplicaId) {
 
 /// Bounds what is kept: records of failed replicas, and versions that nothing can return to.
 pub(crate) fn prune(context: &mut Context) {
-    let over: Vec<ReplicaId> = {
-        let released = context.state.replicas.values().filter(|replica| {
-            replica.status != ReplicaStatus::FailedCleanup
-                && replica
-                    .ending
-                    .as_ref()
-                    .is_some_and(|ending| ending.released)
-        });
-        let ids: Vec<ReplicaId> = released.map(|replica| replica.id).collect();
-        let surplus = ids.len().saturating_sub(FAILED_RECORDS_KEPT);
-        ids.into_iter().take(surplus).collect()
-    };
-    for id in over {
+    for id in surplus_records(context) {
         forget(context, id);
     }
     let state = &context.state;
@@ -265,4 +271,25 @@ pub(crate) fn prune(context: &mut Context) {
         context.state.traffic.remove(&version);
         context.actions.push(Action::CollectVersion { version });
     }
+}
+
+/// Records of failed replicas that need not be kept: those of other versions once an update has
+/// ended well (they explain nothing any more), and the oldest beyond the limit.
+fn surplus_records(context: &Context) -> Vec<ReplicaId> {
+    let state = &context.state;
+    let updated = state
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| matches!(rollout.outcome, Some(Outcome::Succeeded { .. })));
+    let released = |replica: &&Replica| {
+        let ending = replica.ending.as_ref();
+        replica.status != ReplicaStatus::FailedCleanup && ending.is_some_and(|e| e.released)
+    };
+    let records: Vec<&Replica> = state.replicas.values().filter(released).collect();
+    let (outdated, kept): (Vec<&Replica>, Vec<&Replica>) = records
+        .into_iter()
+        .partition(|replica| updated && replica.version != state.desired);
+    let beyond = kept.len().saturating_sub(FAILED_RECORDS_KEPT);
+    let surplus = outdated.into_iter().chain(kept.into_iter().take(beyond));
+    surplus.map(|replica| replica.id).collect()
 }

@@ -1,4 +1,5 @@
-//! Everything that can happen to a service, and so everything that can make the planner decide anew.
+//! Everything that can happen to a service, and so everything that can make the planner decide
+//! anew.
 
 use serde::{Deserialize, Serialize};
 

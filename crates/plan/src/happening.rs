@@ -1,5 +1,5 @@
-//! What is worth telling: one type per observable fact. The controller writes each to the event log of the
-//! service, in the transaction of the step that caused it.
+//! What is worth telling: one type per observable fact. The controller writes each to the event log
+//! of the service, in the transaction of the step that caused it.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,10 @@
-//! The pure decision core: `step(state, now, event)` → new state, actions and what is worth telling.
+//! The pure decision core: `step(state, now, event)` → new state, actions and what is worth
+//! telling.
 //!
-//! Nothing here blocks, sleeps, logs, reads a clock or draws a random number: time is an argument and every
-//! jitter comes from a seed in the state, so the same state, time and event give the same step on every
-//! machine (promise 4). The store commits a step whole, the controller carries out its actions, the
-//! simulator and the tests run the very same function.
+//! Nothing here blocks, sleeps, logs, reads a clock or draws a random number: time is an argument
+//! and every jitter comes from a seed in the state, so the same state, time and event give the same
+//! step on every machine (promise 4). The store commits a step whole, the controller carries out
+//! its actions, the simulator and the tests run the very same function.
 
 pub mod action;
 pub mod autoscale;

@@ -1,11 +1,13 @@
-//! Takes events into the state: what providers saw, what probes found, what users asked for, and clocks that
-//! ran out. Decides nothing about how many replicas of which version there shall be.
+//! Takes events into the state: what providers saw, what probes found, what users asked for, and
+//! clocks that ran out. Decides nothing about how many replicas of which version there shall be.
 
+use crate::autoscale::QPS_WINDOW_SECONDS;
 use crate::backoff::FORGIVE_AFTER_SECONDS;
 use crate::context::Context;
 use crate::event::Event;
 use crate::happening::HappeningKind;
 use crate::observation::{ErrorClass, Exit, Observation, Phase, Stage};
+use crate::replica::Replica;
 use crate::rollout::{self, end_replica};
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::ServicePhase;
@@ -53,14 +55,7 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
         Event::Acknowledged {
             generation,
             in_flight,
-        } => {
-            let live = &mut context.state.live;
-            live.acknowledged = live.acknowledged.max(*generation);
-            counted(context, *generation, in_flight);
-            if *generation == context.state.generation() {
-                context.state.endpoint_error = None;
-            }
-        }
+        } => acknowledged(context, *generation, in_flight),
         Event::TableRefused { generation, reason } => table_refused(context, *generation, reason),
         Event::Traffic {
             generation,
@@ -81,9 +76,23 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
     }
 }
 
-fn counted(context: &mut Context, generation: Generation, in_flight: &[(ReplicaId, u32)]) {
+fn acknowledged(context: &mut Context, generation: Generation, in_flight: &[(ReplicaId, u32)]) {
+    if generation > context.state.generation() {
+        // The proxy is ahead: the store lost its last commits, or was brought back from a copy.
+        return context.outrun(generation);
+    }
     let live = &mut context.state.live;
-    if generation >= live.counted_at {
+    live.acknowledged = live.acknowledged.max(generation);
+    counted(context, generation, in_flight);
+    if generation == context.state.generation() {
+        context.state.endpoint_error = None;
+    }
+}
+
+fn counted(context: &mut Context, generation: Generation, in_flight: &[(ReplicaId, u32)]) {
+    let newest = context.state.generation();
+    let live = &mut context.state.live;
+    if generation >= live.counted_at && generation <= newest {
         live.counted_at = generation;
         live.in_flight = in_flight
             .iter()
@@ -143,7 +152,6 @@ fn launched(context: &mut Context, id: ReplicaId) {
         replica.launched_at.get_or_insert(now);
     }
     context.set_status(id, ReplicaStatus::Provisioning, None);
-    note_progress(context, id);
 }
 
 fn launch_failed(context: &mut Context, id: ReplicaId, class: ErrorClass, message: &str) {
@@ -151,7 +159,7 @@ fn launch_failed(context: &mut Context, id: ReplicaId, class: ErrorClass, messag
     if context.set_status(id, ReplicaStatus::FailedProvision, Some(&reason)) {
         ending::released(context, id);
         if class == ErrorClass::UserFault {
-            rollout::own_fault(context, id, false);
+            rollout::own_fault(context, id);
         } else {
             back_off(context, id);
         }
@@ -171,7 +179,7 @@ fn back_off(context: &mut Context, id: ReplicaId) {
     let Some(replica) = context.state.replicas.get(&id) else {
         return;
     };
-    let (number, lived) = (replica.version, (now - replica.created_at).as_seconds());
+    let (number, lived) = (replica.version, replica.lived_seconds(now));
     if let Some(version) = context.version_mut(number) {
         version.backoff.fail(now, lived, &seed);
     }
@@ -182,8 +190,49 @@ fn observed(context: &mut Context, id: ReplicaId, observation: &Observation) {
         return;
     };
     if !replica.is_live() {
+        let gone = match observation.phase {
+            Phase::Exited(_) | Phase::Lost { .. } => true,
+            Phase::Absent => replica.launched_at.is_some(),
+            _ => false,
+        };
+        if gone {
+            // Nobody is left to answer the requests that its end waits for.
+            ending::nothing_to_drain(context, id);
+        }
         return;
     }
+    note_places(replica, observation);
+    match &observation.phase {
+        Phase::Absent if replica.launched_at.is_none() => {}
+        Phase::Absent => lost(context, id, "it is not there any more"),
+        Phase::Provisioning { detail } => {
+            replica.detail.clone_from(detail);
+            launched(context, id);
+        }
+        Phase::SettingUp { since } => {
+            replica.detail = Some("running setup".to_owned());
+            replica.setup_started_at.get_or_insert(*since);
+            launched(context, id);
+        }
+        Phase::Running { since } => {
+            replica.app_started_at.get_or_insert(*since);
+            launched(context, id);
+            context.set_status(id, ReplicaStatus::Starting, None);
+        }
+        Phase::Exited(exit) => {
+            launched(context, id);
+            exited(context, id, exit);
+        }
+        Phase::Lost { reason } => {
+            launched(context, id);
+            lost(context, id, reason);
+        }
+    }
+}
+
+/// Takes over where the replica is and what it has; what is not told now stays as it was.
+fn note_places(replica: &mut Replica, observation: &Observation) {
+    replica.detail = None;
     replica.endpoint = observation.endpoint.or(replica.endpoint);
     for (known, seen) in [
         (&mut replica.infra, &observation.infra),
@@ -194,43 +243,13 @@ fn observed(context: &mut Context, id: ReplicaId, observation: &Observation) {
             known.clone_from(seen);
         }
     }
-    let launched_at = replica.launched_at;
-    replica.detail = None;
-    match &observation.phase {
-        Phase::Absent if launched_at.is_none() => {}
-        Phase::Absent => lost(context, id, "it is not there any more"),
-        Phase::Provisioning { detail } => {
-            replica.detail.clone_from(detail);
-            launched(context, id);
-        }
-        Phase::SettingUp { .. } => {
-            replica.detail = Some("running setup".to_owned());
-            launched(context, id);
-        }
-        Phase::Running { since } => {
-            let since = *since;
-            launched(context, id);
-            if let Some(replica) = context.state.replicas.get_mut(&id) {
-                replica.app_started_at.get_or_insert(since);
-            }
-            if context.set_status(id, ReplicaStatus::Starting, None) {
-                note_progress(context, id);
-            }
-        }
-        Phase::Exited(exit) => {
-            launched(context, id);
-            exited(context, id, exit);
-        }
-        Phase::Lost { reason } => lost(context, id, reason),
-    }
 }
 
 fn exited(context: &mut Context, id: ReplicaId, exit: &Exit) {
-    let was_available = is_available(context, id);
     let reason = exit_sentence(exit);
     if context.set_status(id, ReplicaStatus::Failed, Some(&reason)) {
         ending::begin_now(context, id);
-        rollout::own_fault(context, id, was_available);
+        rollout::own_fault(context, id);
     }
 }
 
@@ -270,7 +289,8 @@ fn lost(context: &mut Context, id: ReplicaId, why: &str) {
     let reason = format!("lost: {why}");
     if context.set_status(id, ReplicaStatus::Preempted, Some(&reason)) {
         ending::begin_now(context, id);
-        // Repaired at once, unless that would make a hot loop of machines that vanish as soon as they are there.
+        // Repaired at once, unless that would make a hot loop of machines that vanish as soon as
+        // they are there.
         if lived < HOT_LOOP_SECONDS {
             back_off(context, id);
         }
@@ -281,6 +301,12 @@ fn probed(context: &mut Context, id: ReplicaId, version: Version, failure: Optio
     let Some(replica) = context.state.replicas.get_mut(&id) else {
         return;
     };
+    if !matches!(
+        replica.status,
+        ReplicaStatus::Starting | ReplicaStatus::Ready | ReplicaStatus::NotReady
+    ) {
+        return;
+    }
     if version != replica.version {
         return rollout::adoption_probed(context, id, version, failure);
     }
@@ -296,6 +322,10 @@ fn probed(context: &mut Context, id: ReplicaId, version: Version, failure: Optio
             replica.last_probe_failure = Some(failure.to_owned());
             let reason = format!("readiness probe failed: {failure}");
             context.set_status(id, ReplicaStatus::NotReady, Some(&reason));
+            // Decided when a probe has failed, not when a clock runs out: a server that was down
+            // for an hour must ask before it condemns.
+            initial_delay(context, id);
+            failure_threshold(context, id);
         }
     }
 }
@@ -313,51 +343,34 @@ fn passed(context: &mut Context, id: ReplicaId) {
     replica.first_ready_at.get_or_insert(now);
     let version = replica.version;
     context.state.first_ready_at.get_or_insert(now);
-    if let Some(version) = context.version_mut(version) {
-        version.ever_ready = true;
-        // A version given up too early, with nothing to go back to, has shown that it works after all.
-        version.failure = None;
+    let desired = context.state.desired;
+    if let Some(known) = context.version_mut(version) {
+        known.ever_ready = true;
+        if version == desired {
+            // Given up too early, with nothing to go back to: it has shown that it works after all.
+            known.failure = None;
+        }
     }
-    note_progress(context, id);
-}
-
-/// A replica of the version being rolled out got further.
-fn note_progress(context: &mut Context, id: ReplicaId) {
-    let Some(version) = context
-        .state
-        .replicas
-        .get(&id)
-        .map(|replica| replica.version)
-    else {
-        return;
-    };
-    let now = context.now;
-    if let Some(rollout) = &mut context.state.rollout
-        && rollout.is_in_progress()
-        && rollout.version == version
-    {
-        rollout.progress_at = now;
-    }
-}
-
-/// Whether the replica counts as available under the settings of its version.
-fn is_available(context: &Context, id: ReplicaId) -> bool {
-    let Some(replica) = context.state.replicas.get(&id) else {
-        return false;
-    };
-    let settings = context
-        .state
-        .version(replica.version)
-        .map(|version| &version.settings);
-    settings.is_some_and(|settings| replica.is_available(context.now, settings.min_healthy_seconds))
 }
 
 /// Notices what only the passing of time brings about.
 pub(crate) fn clocks(context: &mut Context) {
     for id in context.live_where(|_| true) {
-        initial_delay(context, id);
-        failure_threshold(context, id);
+        unreachable(context, id);
         forgive(context, id);
+    }
+}
+
+/// A replica whose address never became known cannot be probed, so its time is watched here.
+fn unreachable(context: &mut Context, id: ReplicaId) {
+    let now = context.now;
+    if let Some(replica) = context.state.replicas.get_mut(&id)
+        && replica.status == ReplicaStatus::Starting
+        && replica.endpoint.is_none()
+    {
+        replica.failing_since.get_or_insert(now);
+        replica.last_probe_failure = Some("its address is not known".to_owned());
+        initial_delay(context, id);
     }
 }
 
@@ -380,7 +393,7 @@ fn initial_delay(context: &mut Context, id: ReplicaId) {
     let reason = format!("{probe} did not succeed within {limit}s of its start: {seen}");
     if context.set_status(id, ReplicaStatus::FailedInitialDelay, Some(&reason)) {
         ending::begin_now(context, id);
-        rollout::own_fault(context, id, false);
+        rollout::own_fault(context, id);
     }
 }
 
@@ -408,11 +421,12 @@ fn failure_threshold(context: &mut Context, id: ReplicaId) {
     if context.set_status(id, ReplicaStatus::FailedProbing, Some(&reason)) {
         // It may still be answering somebody, however slowly.
         ending::begin_draining(context, id);
-        rollout::own_fault(context, id, false);
+        rollout::own_fault(context, id);
     }
 }
 
-/// A replica launched after the last failure that has stayed ready long enough clears the version's back-off.
+/// A replica launched after the last failure that has stayed ready long enough clears the version's
+/// back-off.
 fn forgive(context: &mut Context, id: ReplicaId) {
     let now = context.now;
     let Some(replica) = context.state.replicas.get(&id) else {
@@ -443,7 +457,14 @@ pub(crate) fn autoscale(context: &mut Context) {
         return;
     };
     let before = context.state.autoscaler.target;
-    if context.state.autoscaler.decide(&policy, now) {
+    let awake = context.state.awake;
+    // A service that is as young as this has forgotten nothing.
+    let is_new = awake
+        .since
+        .is_some_and(|since| since == context.state.created_at);
+    let has_window = is_new || awake.for_seconds(QPS_WINDOW_SECONDS, now);
+    let autoscaler = &mut context.state.autoscaler;
+    if autoscaler.decide_knowing(&policy, now, has_window) {
         let state = &context.state.autoscaler;
         let (after, rate) = (state.target, state.requests_per_second());
         let message = format!("target {before} → {after} ({rate:.2} requests/s in the last 60s)");

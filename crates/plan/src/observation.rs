@@ -1,5 +1,5 @@
-//! What the planner may know of a replica's machine and processes: what a provider observed, and how a
-//! provider's errors are classed.
+//! What the planner may know of a replica's machine and processes: what a provider observed, and
+//! how a provider's errors are classed.
 
 use std::net::SocketAddr;
 
@@ -38,15 +38,16 @@ pub enum Phase {
         /// Since when.
         since: Timestamp,
     },
-    /// `run` has been started. A clean exit (code 0) of `run` is not a failure by itself: it may have left
-    /// a server behind, so the phase stays `Running` and probes decide.
+    /// `run` has been started. A clean exit (code 0) of `run` is not a failure by itself: it may
+    /// have left a server behind, so the phase stays `Running` and probes decide.
     Running {
         /// Since when.
         since: Timestamp,
     },
     /// `setup` or `run` failed.
     Exited(Exit),
-    /// The machine or the agent vanished: preempted, rebooted, killed from outside. Never the version's fault.
+    /// The machine or the agent vanished: preempted, rebooted, killed from outside. Never the
+    /// version's fault.
     Lost {
         /// What was seen, for a person.
         reason: String,

@@ -1,5 +1,5 @@
-//! Which replicas are to be probed, how and how often. A pure view of the state; probing changes nothing, so it
-//! is no action.
+//! Which replicas are to be probed, how and how often. A pure view of the state; probing changes
+//! nothing, so it is no action.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,8 @@ pub const EAGER_PROBE_INTERVAL_SECONDS: f64 = 1.0;
 pub struct ProbeTarget {
     /// The replica.
     pub replica: ReplicaId,
-    /// The version whose probe this is; not the replica's own while it is being adopted by a new version.
+    /// The version whose probe this is; not the replica's own while it is being adopted by a new
+    /// version.
     pub version: Version,
     /// Where.
     pub address: SocketAddr,

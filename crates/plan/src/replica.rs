@@ -23,10 +23,17 @@ pub struct Replica {
     pub created_at: Timestamp,
     /// When the provider took the launch up.
     pub launched_at: Option<Timestamp>,
+    /// When `setup` was first seen to run.
+    #[serde(default)]
+    pub setup_started_at: Option<Timestamp>,
     /// When `run` started: the initial delay counts from here.
     pub app_started_at: Option<Timestamp>,
     /// When it was ready for the first time.
     pub first_ready_at: Option<Timestamp>,
+    /// When it was available for the first time: ready without a break for as long as its version
+    /// asks for.
+    #[serde(default)]
+    pub first_available_at: Option<Timestamp>,
     /// Since when it has been ready without a break.
     pub ready_since: Option<Timestamp>,
     /// Since when every probe failed.
@@ -94,8 +101,10 @@ impl Replica {
             status: ReplicaStatus::Pending,
             created_at: now,
             launched_at: None,
+            setup_started_at: None,
             app_started_at: None,
             first_ready_at: None,
+            first_available_at: None,
             ready_since: None,
             failing_since: None,
             last_probe_failure: None,
@@ -132,6 +141,39 @@ impl Replica {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.status == ReplicaStatus::Ready
+    }
+
+    /// Whether it is READY, or was until less than `grace_seconds` ago: one failed probe is no
+    /// death.
+    #[must_use]
+    pub fn is_answering(&self, now: Timestamp, grace_seconds: f64) -> bool {
+        match self.status {
+            ReplicaStatus::Ready => true,
+            ReplicaStatus::NotReady => self
+                .failing_since
+                .is_some_and(|since| (now - since).as_seconds() < grace_seconds),
+            _ => false,
+        }
+    }
+
+    /// Seconds since it was ready for the first time; 0 when it never was.
+    #[must_use]
+    pub fn lived_seconds(&self, now: Timestamp) -> f64 {
+        self.first_ready_at
+            .map_or(0.0, |since| (now - since).as_seconds())
+    }
+
+    /// How far it is, for telling progress from standing still: 0 (wanted) to 5 (available).
+    #[must_use]
+    pub fn progress_rank(&self, now: Timestamp, min_healthy_seconds: f64) -> u32 {
+        match self.status {
+            ReplicaStatus::Provisioning if self.setup_started_at.is_some() => 2,
+            ReplicaStatus::Provisioning => 1,
+            ReplicaStatus::Starting => 3,
+            ReplicaStatus::Ready if self.is_available(now, min_healthy_seconds) => 5,
+            ReplicaStatus::Ready | ReplicaStatus::NotReady => 4,
+            _ => 0,
+        }
     }
 
     /// Whether it has been ready without a break for `min_healthy_seconds`.

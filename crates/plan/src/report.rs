@@ -1,5 +1,5 @@
-//! Why things are as they are, as data and in one sentence. `sky serve status` prints the sentence; JSON carries
-//! the data. Everything here is a pure view of the state.
+//! Why things are as they are, as data and in one sentence. `sky serve status` prints the sentence;
+//! JSON carries the data. Everything here is a pure view of the state.
 
 use serde::{Deserialize, Serialize};
 
@@ -103,7 +103,14 @@ pub fn service_status(state: &ServiceState) -> ServiceStatus {
         }
         ServicePhase::Running if state.table.is_none() => ServiceStatus::ControllerInit,
         ServicePhase::Running => {
-            ServiceStatus::from_replicas(state.replicas.values().map(|replica| replica.status))
+            let statuses = state.replicas.values().map(|replica| replica.status);
+            match ServiceStatus::from_replicas(statuses) {
+                // A version that has no traffic yet may be ready while the one that has it is not.
+                ServiceStatus::Ready if state.active_versions().is_empty() => {
+                    ServiceStatus::ReplicaInit
+                }
+                status => status,
+            }
         }
     }
 }
@@ -187,7 +194,9 @@ pub fn ending_waits_on(
         });
     }
     match replica.routed {
-        Routed::LeftIn(generation) if state.live.counted_at < generation => {
+        Routed::LeftIn(generation)
+            if state.live.acknowledged.min(state.live.counted_at) < generation =>
+        {
             Some(WaitingOn::ProxyAcknowledgement { generation })
         }
         Routed::LeftIn(_) => Some(WaitingOn::Draining {
@@ -303,9 +312,8 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
                 || "waiting for old replicas to leave".to_owned(),
                 |first| format!("waiting for {}", first.sentence()),
             );
-            format!(
-                "Updating to version {version} ({mode}): {ready} of {wanted} new replicas ready, {next}"
-            )
+            let done = format!("{ready} of {wanted} new replicas ready");
+            format!("Updating to version {version} ({mode}): {done}, {next}")
         }
         Some(Outcome::Succeeded { .. }) => format!("Updated to version {version} ({mode})"),
         Some(Outcome::Failed {
@@ -340,7 +348,14 @@ pub fn service_message(state: &ServiceState, now: Timestamp) -> Option<String> {
         return None;
     }
     let desired = state.version(state.desired)?;
+    let told = state
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| rollout.version == desired.version && !rollout.is_in_progress());
     if let Some(failure) = &desired.failure {
+        if told {
+            return None;
+        }
         return Some(format!(
             "Version {} failed: {}",
             desired.version, failure.reason
@@ -364,3 +379,6 @@ fn ready(state: &ServiceState, version: Version) -> u32 {
         .count();
     u32::try_from(there).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

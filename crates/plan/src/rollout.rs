@@ -1,28 +1,38 @@
 //! Rollouts: how replicas of one version give way to those of the next.
 //!
-//! Problem: bring every replica to the desired version while serving capacity never falls below what it was
-//! meant to be, whatever the new version does.
+//! Problem: bring every replica to the desired version while serving capacity never falls below
+//! what it was meant to be, whatever the new version does.
 //!
-//! Words. *Target* T: what the autoscaler wants now. *New* and *old*: live replicas of the desired version and of
-//! any other. *Available*: READY without a break for `min_healthy_seconds`. *Floor*: T, but no more than the
-//! trusted version's own limits allow (an update from 2 to 3 replicas owes no third old one).
+//! Words. *Target* T: what the autoscaler wants now. *New* and *old*: live replicas of the desired
+//! version and of any other. *Available*: READY without a break for `min_healthy_seconds`. *Floor*:
+//! T, but no more than the trusted version's own limits allow (an update from 2 to 3 replicas owes
+//! no third old one).
 //!
 //! Rules.
-//! 1. New replicas are launched up to T, unless the version has failed or its back-off says to wait.
-//! 2. Rolling: traffic goes to old and new. Whenever available new + live old exceeds T, surplus old drain: those
-//!    not READY first, then the lowest version.
-//! 3. Blue-green: traffic stays on old until T new are available; then one table flips it wholly to new, and
-//!    old drain. Only when no old replica is READY any more does traffic flip early, to what is there.
-//! 4. If available new + live old falls below the floor, the difference is launched of the *trusted* version.
-//! 5. A version fails when a replica of it fails by its own fault before any was available, when too many fail
-//!    later on, or when nothing moved for the progress deadline. Machines that are lost never count. A failed
-//!    version is launched no more; its replicas that are not READY end at once; the trusted version is desired
-//!    again, and rule 2 takes the rest back.
-//! 6. An update during an update supersedes it: replicas of the superseded version that serve stay until they
-//!    are replaced; the others end at once.
+//! 1. New replicas are launched up to T, unless the version has failed or its back-off says to
+//!    wait.
+//! 2. Rolling: traffic goes to old and new. Whenever available new + live old exceeds T, surplus
+//!    old drain: those not READY first, then the lowest version.
+//! 3. Blue-green: traffic stays on old until T new are available; then one table flips it wholly to
+//!    new, and old drain. Only when no old replica answers any more (one failed probe is not
+//!    enough) does traffic flip early, to what is ready. What failed after an early flip is undone
+//!    the same way: whole, not before T of the trusted version are available.
+//! 4. If, during an update, available new + live old falls below the floor, the difference is
+//!    launched of the *trusted* version. A new replica that was available and fails a probe is no
+//!    loss yet. In blue-green the trusted version is not mixed into traffic it has left: the newest
+//!    version that serves is repaired instead.
+//! 5. A version fails when a replica of it fails by its own fault before any was available, when
+//!    too many fail later on, or when its replicas got no further than before for the progress
+//!    deadline. Machines that are lost never count. A failed version is launched no more; its
+//!    replicas that are not READY end at once; the trusted version is desired again, and rule 2
+//!    takes the rest back. What only changes the number of a trusted version's replicas cannot fail
+//!    it. Where none is trusted, an earlier version that serves after all is gone back to.
+//! 6. An update during an update supersedes it: replicas of the superseded version that serve stay
+//!    until they are replaced; the others end at once.
 //!
-//! Cold start: the first version has no rollout; it becomes trusted once T of it are available. Recovery: all of
-//! this is state, so a restart resumes where it was.
+//! Cold start: the first version has no rollout; it becomes trusted once T of it are available.
+//! Recovery: all of this is state, so a restart resumes where it was; deadlines that condemn do not
+//! run while nobody looks.
 
 mod blue_green;
 mod converge;
@@ -72,14 +82,18 @@ pub struct Rollout {
     pub mode: UpdateMode,
     /// When it was accepted.
     pub started_at: Timestamp,
-    /// When a replica last got further; the progress deadline counts from here.
+    /// When its replicas last got further than ever; the progress deadline counts from here.
     pub progress_at: Timestamp,
+    /// The furthest the version's replicas were at one time, all together. Only going beyond it is
+    /// progress: launching again what failed is not.
+    #[serde(default)]
+    pub furthest: u32,
     /// The most replicas of the version that were available at one time.
     pub most_available: u32,
     /// Failures by the version's own fault after it had been available.
     pub late_failures: u32,
-    /// Replicas that are what the version asks for, but must pass its new readiness probe before they take its
-    /// number; with the failed probes in a row.
+    /// Replicas that are what the version asks for, but must pass its new readiness probe before
+    /// they take its number; with the failed probes in a row.
     pub adopting: BTreeMap<ReplicaId, u32>,
     /// How it ended.
     pub outcome: Option<Outcome>,
@@ -100,7 +114,7 @@ pub enum Outcome {
         at: Timestamp,
         /// A sentence for the person.
         reason: String,
-        /// The version that is desired again.
+        /// The version that serves on; it is the desired one from then on.
         back_to: Option<Version>,
     },
     /// A later update took its place.

@@ -1,11 +1,13 @@
-//! Makes the one routing table of a step: READY replicas of the versions that have traffic. A new generation is
-//! made only when something in it changed.
+//! Makes the one routing table of a step: READY replicas of the versions that have traffic. A new
+//! generation is made only when something in it changed.
+
+use std::collections::BTreeSet;
 
 use crate::action::Action;
 use crate::context::Context;
 use crate::happening::HappeningKind;
 use crate::replica::Routed;
-use crate::routing::{RoutingTable, Upstream};
+use crate::routing::{ReplicaId, RoutingTable, Upstream};
 use crate::state::{ServicePhase, ServiceState};
 
 pub(crate) fn route(context: &mut Context) {
@@ -18,22 +20,18 @@ pub(crate) fn route(context: &mut Context) {
     let Some(mut table) = wanted(&context.state) else {
         return;
     };
-    if context
-        .state
-        .table
-        .as_ref()
-        .is_some_and(|current| *current == table)
-    {
+    if !context.reroute && context.state.table.as_ref() == Some(&table) {
         return;
     }
     let before = context.state.active_versions();
     table.generation += 1;
+    let named: BTreeSet<ReplicaId> = table
+        .upstreams
+        .iter()
+        .map(|upstream| upstream.replica_id)
+        .collect();
     for replica in context.state.replicas.values_mut() {
-        if table
-            .upstreams
-            .iter()
-            .any(|upstream| upstream.replica_id == replica.id)
-        {
+        if named.contains(&replica.id) {
             replica.routed = Routed::InTable;
         } else if replica.routed == Routed::InTable {
             replica.routed = Routed::LeftIn(table.generation);

@@ -1,9 +1,10 @@
-//! What the planner tells the proxy and what it hears back: routing tables with generations, and reports.
+//! What the planner tells the proxy and what it hears back: routing tables with generations, and
+//! reports.
 //!
-//! A table is complete: it replaces the one before it in one step, for all worker threads at once. Its
-//! generation only grows. The proxy acknowledges a generation once no new request can be given to a replica
-//! that the table does not name; requests already given away go on and stay in the in-flight counts until
-//! they end. (Promise 1, "route before stop".)
+//! A table is complete: it replaces the one before it in one step, for all worker threads at once.
+//! Its generation only grows. The proxy acknowledges a generation once no new request can be given
+//! to a replica that the table does not name; requests already given away go on and stay in the
+//! in-flight counts until they end. (Promise 1, "route before stop".)
 //!
 //! On the wire (a Unix socket) each value is one line of JSON.
 
@@ -47,7 +48,8 @@ pub struct Upstream {
     pub version: Version,
     /// Where it answers.
     pub address: SocketAddr,
-    /// Requests per second it is meant for, for `instance_aware_least_load`; 1 where that says nothing.
+    /// Requests per second it is meant for, for `instance_aware_least_load`; 1 where that says
+    /// nothing.
     pub weight: f64,
 }
 
@@ -85,8 +87,9 @@ pub enum ProxyReport {
         service: String,
         /// Generation in force.
         generation: Generation,
-        /// Requests in flight per replica, counted after the table came in force: replicas in the table, and
-        /// those that left it and still have some. (So that an idle replica can be stopped at once.)
+        /// Requests in flight per replica, counted after the table came in force: replicas in the
+        /// table, and those that left it and still have some. (So that an idle replica can be
+        /// stopped at once.)
         in_flight: Vec<(ReplicaId, u32)>,
     },
     /// The table could not be put in force (the port is taken, say); the one before stays in force.
@@ -103,14 +106,15 @@ pub enum ProxyReport {
         /// Name of the service.
         service: String,
     },
-    /// Sent each second for a service that had traffic or whose counts changed, and at once when the last
-    /// request of a replica that left the table has ended.
+    /// Sent each second for a service that had traffic or whose counts changed, and at once when
+    /// the last request of a replica that left the table has ended.
     Traffic {
         /// Name of the service.
         service: String,
         /// Generation in force.
         generation: Generation,
-        /// Requests in flight per replica; replicas in the table, and those that left it and still have some.
+        /// Requests in flight per replica; replicas in the table, and those that left it and still
+        /// have some.
         in_flight: Vec<(ReplicaId, u32)>,
         /// Requests that arrived since the last report of this service.
         arrivals: Vec<Arrivals>,
@@ -134,3 +138,6 @@ pub struct Arrivals {
     /// How many.
     pub count: u32,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! Everything the planner knows of one service. What must survive a crash is serialised; what the proxy
-//! tells again after a reconnect ([`Live`]) is not.
+//! Everything the planner knows of one service. What must survive a crash is serialised; what the
+//! proxy tells again after a reconnect ([`Live`]) is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,7 +13,10 @@ use crate::replica::Replica;
 use crate::rollout::{Rollout, UpdateMode};
 use crate::routing::{Generation, ReplicaId, RoutingTable, Version};
 use crate::settings::UpdateSettings;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
+
+/// Steps further apart than this leave a gap in which nobody looked.
+const LONGEST_TICK_SECONDS: f64 = 60.0;
 
 /// One service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +56,9 @@ pub struct ServiceState {
     /// What the proxy last said.
     #[serde(skip)]
     pub live: Live,
+    /// Since when time has been followed without a gap.
+    #[serde(skip)]
+    pub awake: Awake,
 }
 
 /// Serving, or on its way out.
@@ -121,6 +127,41 @@ pub struct Live {
     pub counted_at: Generation,
 }
 
+/// Since when time has been followed without a gap. While the server is down or the machine sleeps
+/// nobody looks at the replicas, so deadlines that condemn do not run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Awake {
+    /// The first step after the last gap.
+    pub since: Option<Timestamp>,
+    /// The last step.
+    pub last: Option<Timestamp>,
+}
+
+/// What was watched is no part of what a service is: it is not stored, and makes no two differ.
+impl PartialEq for Awake {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Awake {
+    /// Whether it has lasted for `seconds` at `now`.
+    #[must_use]
+    pub fn for_seconds(self, seconds: f64, now: Timestamp) -> bool {
+        self.since
+            .is_some_and(|since| (now - since).as_seconds() >= seconds)
+    }
+
+    /// Notes a step.
+    pub(crate) fn note(&mut self, now: Timestamp) {
+        let gap = Span::from_seconds(LONGEST_TICK_SECONDS);
+        if self.last.is_none_or(|last| now - last > gap) {
+            self.since = Some(now);
+        }
+        self.last = Some(now);
+    }
+}
+
 impl ServiceState {
     /// A new service with its first version.
     #[must_use]
@@ -151,6 +192,7 @@ impl ServiceState {
             endpoint_error: None,
             first_ready_at: None,
             live: Live::default(),
+            awake: Awake::default(),
         }
     }
 

@@ -1,5 +1,6 @@
-//! The statuses of replicas and services, their legal transitions, and how a service's status follows from
-//! those of all its replicas. Names and lists are SkyServe's (section 2 of its status reference).
+//! The statuses of replicas and services, their legal transitions, and how a service's status
+//! follows from those of all its replicas. Names and lists are SkyServe's (section 2 of its status
+//! reference).
 
 use std::fmt;
 
@@ -112,7 +113,8 @@ impl ReplicaStatus {
         self.is_failed() || matches!(self, Self::ShuttingDown | Self::Preempted)
     }
 
-    /// The statuses that may follow this one. Everything that changes a status goes through this table.
+    /// The statuses that may follow this one. Everything that changes a status goes through this
+    /// table.
     #[must_use]
     pub fn successors(self) -> &'static [Self] {
         use ReplicaStatus::{
@@ -221,3 +223,6 @@ impl fmt::Display for ServiceStatus {
         formatter.pad(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests;

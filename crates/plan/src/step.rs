@@ -21,13 +21,14 @@ pub struct Step {
 
 /// Decides what follows from `event` at `now`.
 ///
-/// In order: the event is taken into the state; clocks that ran out are noticed; the autoscaler decides; the
-/// rollout launches and drains; one routing table is made of the result; replicas that no request can reach
-/// any more are ended. Every part sees what the parts before it decided, so that one step is enough: stepping
-/// again with `Tick` at the same instant changes nothing.
+/// In order: the event is taken into the state; clocks that ran out are noticed; the autoscaler
+/// decides; the rollout launches and drains; one routing table is made of the result; replicas that
+/// no request can reach any more are ended. Every part sees what the parts before it decided, so
+/// that one step is enough: stepping again with `Tick` at the same instant changes nothing.
 #[must_use]
 pub fn step(state: &ServiceState, now: Timestamp, event: &Event) -> Step {
     let mut context = Context::new(state.clone(), now);
+    context.state.awake.note(now);
     if context.state.phase != ServicePhase::Gone {
         lifecycle::apply(&mut context, event);
         lifecycle::clocks(&mut context);

@@ -1,4 +1,5 @@
-//! Instants and durations of the decision core. Time is always an argument; nothing here reads a clock.
+//! Instants and durations of the decision core. Time is always an argument; nothing here reads a
+//! clock.
 
 use std::ops::{Add, Sub};
 

@@ -1,11 +1,14 @@
-//! Runs the scenario files in `tests/scenarios`: a block of commands, `----`, and what the world looks like then.
-//! `SKY_UPDATE_SCENARIOS=1` rewrites what is expected; read the difference before you commit it.
+//! Runs the scenario files in `tests/scenarios`: a block of commands, `----`, and what the world
+//! looks like then. `SKY_UPDATE_SCENARIOS=1` rewrites what is expected; read the difference before
+//! you commit it.
 //!
-//! Commands: `up replicas=2 [min= max= qps= up= down= over=] [content=a] [is=BEHAVIOUR]`,
-//! `update [mode=rolling|blue_green] [probe=/path]` with the same words, `run SECONDS`, `lose ID`, `crash ID`,
-//! `requests RATE`, `hold ID COUNT` (requests in flight), `release ID`, `proxy stalls|recovers`, `end ID [now]`,
-//! `down [now] [purge]`, `termination fails|works`, `restart`. Behaviours: good, setup_fails, exits, never_ready, dies:SECONDS,
-//! refused, no_room.
+//! Commands: `up replicas=2 [min= max= qps= up= down= over=] [content=a] [is=BEHAVIOUR]`, `update
+//! [mode=rolling|blue_green] [probe=/path]` with the same words, `run SECONDS`, `lose ID`, `crash
+//! ID`, `mute ID`, `unmute ID` (its probes fail, and no more), `requests RATE`, `hold ID COUNT`
+//! (requests in flight), `release ID`, `proxy stalls|recovers|reconnects`, `end ID [now]`, `down
+//! [now] [purge]`, `termination fails|works`, `restart`, `sleep SECONDS` (the server is down
+//! meanwhile), `latency SECONDS` (until a launch or an end is taken up). Behaviours: good,
+//! slow:SECONDS, stuck, setup_fails, exits, never_ready, dies:SECONDS, refused, no_room.
 
 #![expect(
     clippy::disallowed_methods,
@@ -121,13 +124,19 @@ fn behaviour(line: &str) -> Behaviour {
         "good" => Behaviour::Good,
         "setup_fails" => Behaviour::SetupFails,
         "exits" => Behaviour::Exits,
+        "stuck" => Behaviour::Stuck,
         "never_ready" => Behaviour::NeverReady,
         "refused" => Behaviour::Refused,
         "no_room" => Behaviour::NoRoom,
-        other => match other.strip_prefix("dies:").and_then(|n| n.parse().ok()) {
-            Some(seconds) => Behaviour::Dies(seconds),
-            None => panic!("{line}"),
-        },
+        other => {
+            let (what, seconds) = other.split_once(':').unwrap_or_else(|| panic!("{line}"));
+            let seconds = seconds.parse().unwrap_or_else(|_| panic!("{line}"));
+            match what {
+                "dies" => Behaviour::Dies(seconds),
+                "slow" => Behaviour::Slow(seconds),
+                _ => panic!("{line}"),
+            }
+        }
     }
 }
 
@@ -163,20 +172,22 @@ fn command(world: &mut World, line: &str) {
         "run" => world.run(words[1].trim_end_matches('s').parse().unwrap()),
         "lose" => world.lose(id()),
         "crash" => world.crash(id()),
+        "mute" => world.mute(id(), true),
+        "unmute" => world.mute(id(), false),
+        "sleep" => {
+            world.sleep(words[1].trim_end_matches('s').parse().unwrap());
+            world.restart();
+        }
+        "latency" => world.latency_seconds = words[1].trim_end_matches('s').parse().unwrap(),
         "requests" => world.requests_per_second = words[1].parse().unwrap(),
         "hold" => {
             world.in_flight.insert(id(), words[2].parse().unwrap());
         }
         "release" => {
             world.in_flight.remove(&id());
-            let in_flight = world.in_flight.clone().into_iter().collect();
-            let generation = world.state.generation();
-            world.tell(&Event::Traffic {
-                generation,
-                in_flight,
-                arrivals: Vec::new(),
-            });
+            world.traffic(Vec::new());
         }
+        "proxy" if words[1] == "reconnects" => world.proxy_connects(),
         "proxy" => world.proxy_stalls = words[1] == "stalls",
         "termination" => world.termination_fails = words[1] == "fails",
         "end" => {
@@ -247,6 +258,9 @@ fn show(world: &World, launched: usize) -> String {
         .collect();
     if !new.is_empty() {
         let _ = writeln!(out, "launched {}", new.join(" "));
+    }
+    if !world.collected.is_empty() {
+        let _ = writeln!(out, "collected versions {:?}", world.collected);
     }
     if let Some(rollout) = &state.rollout {
         let _ = writeln!(

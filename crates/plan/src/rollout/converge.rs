@@ -1,4 +1,5 @@
-//! One pass toward the desired version: sort live replicas into buckets, then let the mode act on them.
+//! One pass toward the desired version: sort live replicas into buckets, then let the mode act on
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use crate::context::Context;
 use crate::ending;
 use crate::happening::HappeningKind;
 use crate::replica::Replica;
-use crate::rollout::{Outcome, UpdateMode, blue_green, rolling};
+use crate::rollout::{Outcome, UpdateMode, blue_green, failure, rolling};
 use crate::routing::{ReplicaId, Version};
 use crate::status::ReplicaStatus;
 
@@ -19,6 +20,9 @@ pub(super) struct Buckets {
     pub(super) new: Vec<ReplicaId>,
     /// Those of them that are available.
     pub(super) available_new: u32,
+    /// Those of them that were available at least once: a failed probe of theirs calls for no
+    /// repair.
+    pub(super) settled_new: u32,
     /// Live replicas of other versions.
     pub(super) old: Vec<ReplicaId>,
     /// Old replicas that are about to take the desired version's number.
@@ -28,20 +32,24 @@ pub(super) struct Buckets {
 }
 
 pub(crate) fn converge(context: &mut Context) {
+    failure::fall_back(context);
+    note_available(context);
     drop_unrouted_old(context);
     let Some(buckets) = sort(context) else { return };
-    note_available(context, buckets.available_new);
     launch_new(context, &buckets);
     drop_surplus_new(context, &buckets);
+    let Some(buckets) = sort(context) else { return };
+    note_progress(context, &buckets);
     match mode(context) {
         UpdateMode::BlueGreen => blue_green::converge(context, &buckets),
         UpdateMode::Rolling => rolling::converge(context, &buckets),
     }
+    drop_unrouted_old(context);
     complete(context);
 }
 
-/// How old gives way to new now. A blue-green update that failed after its traffic had moved is also undone in one
-/// move.
+/// How old gives way to new now. A blue-green update that failed after its traffic had moved is
+/// also undone in one move.
 fn mode(context: &Context) -> UpdateMode {
     let Some(rollout) = &context.state.rollout else {
         return UpdateMode::Rolling;
@@ -74,20 +82,23 @@ fn sort(context: &Context) -> Option<Buckets> {
         .rollout_in_progress()
         .map_or(0, |rollout| rollout.adopting.len());
     let target = context.state.target();
-    let available = context
-        .live_where(|replica| replica.version == desired && replica.is_available(now, min_healthy));
+    let of_desired = |wanted: &dyn Fn(&Replica) -> bool| {
+        count(&context.live_where(|replica| replica.version == desired && wanted(replica)))
+    };
     Some(Buckets {
         target,
         new: context.live_where(|replica| replica.version == desired),
-        available_new: count(&available),
+        available_new: of_desired(&|replica| replica.is_available(now, min_healthy)),
+        settled_new: of_desired(&|replica| replica.first_available_at.is_some()),
         old: context.live_where(|replica| replica.version != desired),
         adopting: u32::try_from(adopting).unwrap_or(u32::MAX),
         floor: floor(context, target),
     })
 }
 
-/// The target, but no more than the trusted version's own limits allow: an update from 2 to 3 replicas owes no
-/// third old one, while an autoscaled old version goes on growing with its traffic.
+/// The target, but no more than the trusted version's own limits allow: an update from 2 to 3
+/// replicas owes no third old one, while an autoscaled old version goes on growing with its
+/// traffic.
 fn floor(context: &Context, target: u32) -> u32 {
     let trusted = context
         .state
@@ -102,13 +113,38 @@ fn floor(context: &Context, target: u32) -> u32 {
     })
 }
 
-fn note_available(context: &mut Context, available: u32) {
-    let now = context.now;
-    if let Some(rollout) = &mut context.state.rollout
-        && rollout.is_in_progress()
-        && available > rollout.most_available
-    {
-        rollout.most_available = available;
+/// Notes which replicas have become available, each under the settings of its own version.
+fn note_available(context: &mut Context) {
+    let (now, versions) = (context.now, &context.state.versions);
+    for replica in context.state.replicas.values_mut() {
+        if replica.first_available_at.is_none()
+            && versions.get(&replica.version).is_some_and(|version| {
+                replica.is_available(now, version.settings.min_healthy_seconds)
+            })
+        {
+            replica.first_available_at = Some(now);
+        }
+    }
+}
+
+/// Progress is to be further than ever before; what fails and is launched again stands still.
+fn note_progress(context: &mut Context, buckets: &Buckets) {
+    let (now, state) = (context.now, &mut context.state);
+    let Some(version) = state.versions.get(&state.desired) else {
+        return;
+    };
+    let min_healthy = version.settings.min_healthy_seconds;
+    let rank = |id: &ReplicaId| {
+        let replica = state.replicas.get(id);
+        replica.map_or(0, |replica| replica.progress_rank(now, min_healthy))
+    };
+    let reached = buckets.new.iter().map(rank).fold(0, u32::saturating_add);
+    let Some(rollout) = state.rollout.as_mut().filter(|r| r.is_in_progress()) else {
+        return;
+    };
+    rollout.most_available = rollout.most_available.max(buckets.available_new);
+    if reached > rollout.furthest {
+        rollout.furthest = reached;
         rollout.progress_at = now;
     }
 }
@@ -139,7 +175,10 @@ fn drop_surplus_new(context: &mut Context, buckets: &Buckets) {
 pub(super) fn launch(context: &mut Context, version: Version, count: u32) {
     for _ in 0..count {
         let id = context.state.next_replica_id;
-        context.state.next_replica_id += 1;
+        let Some(next) = id.checked_add(1) else {
+            return;
+        };
+        context.state.next_replica_id = next;
         context
             .state
             .replicas
@@ -158,22 +197,15 @@ pub(super) fn launch(context: &mut Context, version: Version, count: u32) {
     }
 }
 
-/// Launches of the trusted version what is missing to the floor.
-pub(super) fn repair(context: &mut Context, missing: u32) {
-    let trusted = context
-        .state
-        .trusted
-        .filter(|trusted| *trusted != context.state.desired);
-    if let Some(trusted) = trusted {
-        repair_with(context, trusted, missing);
-    }
-}
-
-/// Launches of one version what is missing to the floor, unless its back-off says to wait.
-pub(super) fn repair_with(context: &mut Context, version: Version, missing: u32) {
+/// Launches of one version what is missing to the floor, unless its back-off says to wait. Only an
+/// update owes this: without one, the desired version itself is launched.
+pub(super) fn repair(context: &mut Context, version: Option<Version>, missing: u32) {
+    let Some(version) = version.filter(|version| *version != context.state.desired) else {
+        return;
+    };
     let known = context.state.version(version);
     let allowed = known.is_some_and(|version| version.backoff.allows(context.now));
-    if allowed && missing > 0 {
+    if allowed && missing > 0 && context.state.rollout_in_progress().is_some() {
         context.state.traffic.insert(version);
         launch(context, version, missing);
     }
@@ -209,30 +241,24 @@ pub(crate) fn end_replica(context: &mut Context, id: ReplicaId, why: &str) {
     );
 }
 
-/// Who goes first when there are too many: the least trusted status, then what is neither trusted nor available,
+/// Who goes first when there are too many: the least trusted status, then what is not available,
 /// then the lowest version, then the fewest requests in flight, then the youngest.
 pub(super) fn scale_down_order(context: &Context, ids: &[ReplicaId]) -> Vec<ReplicaId> {
     let state = &context.state;
-    let unproven = |replica: &Replica| {
-        let settings = state
-            .version(replica.version)
-            .map(|version| &version.settings);
-        let available =
-            settings.is_some_and(|s| replica.is_available(context.now, s.min_healthy_seconds));
-        replica.version != state.desired && state.trusted != Some(replica.version) && !available
+    let available = |replica: &Replica| {
+        let version = state.version(replica.version);
+        version.is_some_and(|version| {
+            replica.is_available(context.now, version.settings.min_healthy_seconds)
+        })
     };
-    let mut replicas: Vec<&Replica> = ids
-        .iter()
-        .filter_map(|id| state.replicas.get(id))
-        .filter(|r| r.is_live())
-        .collect();
+    let replicas = ids.iter().filter_map(|id| state.replicas.get(id));
+    let mut replicas: Vec<&Replica> = replicas.filter(|replica| replica.is_live()).collect();
     replicas.sort_by_key(|replica| {
         let in_flight = state.live.in_flight.get(&replica.id).copied().unwrap_or(0);
         let youngest_first = std::cmp::Reverse(replica.id);
-        let rank = replica.status.scale_down_rank();
         (
-            rank,
-            !unproven(replica),
+            replica.status.scale_down_rank(),
+            available(replica),
             replica.version,
             in_flight,
             youngest_first,
@@ -245,17 +271,18 @@ pub(super) fn scale_down_order(context: &Context, ids: &[ReplicaId]) -> Vec<Repl
 fn complete(context: &mut Context) {
     let Some(buckets) = sort(context) else { return };
     let desired = context.state.desired;
-    let proven = context
-        .state
-        .version(desired)
-        .is_some_and(|version| version.ever_ready);
+    let Some(version) = context.state.version(desired) else {
+        return;
+    };
+    let (proven, failed) = (version.ever_ready, version.failure.is_some());
     if !buckets.old.is_empty() || buckets.available_new < buckets.target {
         return;
     }
     let now = context.now;
     context.state.traffic = BTreeSet::from([desired]);
-    if proven && context.state.trusted != Some(desired) {
-        context.state.trusted = Some(desired);
+    // At a target of zero nothing was shown.
+    if proven && (buckets.target > 0 || !failed) {
+        failure::trust(context, desired);
     }
     let Some(rollout) = &mut context.state.rollout else {
         return;
@@ -271,16 +298,6 @@ fn complete(context: &mut Context) {
         Some(desired),
         message,
     );
-    // What failed on the way here no longer explains anything.
-    context.state.replicas.retain(|_, replica| {
-        let released = replica
-            .ending
-            .as_ref()
-            .is_some_and(|ending| ending.released);
-        replica.version == desired
-            || !(released && replica.status.is_failed())
-            || replica.status == ReplicaStatus::FailedCleanup
-    });
 }
 
 pub(super) fn count(ids: &[ReplicaId]) -> u32 {

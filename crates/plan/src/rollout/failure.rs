@@ -1,53 +1,54 @@
-//! When a version has failed, and what follows. Never worse: nothing that serves is taken down for it.
+//! When a version has failed, and what follows. Never worse: nothing that serves is taken down for
+//! it.
 
 use super::converge::end_replica;
 use super::{Outcome, UpdateMode};
+use crate::Replica;
 use crate::context::Context;
 use crate::happening::HappeningKind;
 use crate::routing::{ReplicaId, Version};
 use crate::state::VersionFailure;
 
-/// After its first available replica a rollout bears this share of its target failing, at least one.
+/// After its first available replica a rollout bears this share of its target failing, at least
+/// one.
 const LATE_FAILURES_SHARE: u32 = 4;
 
-/// A replica has failed by the fault of its version. `was_available`: it had been ready long enough to count.
-pub(crate) fn own_fault(context: &mut Context, id: ReplicaId, was_available: bool) {
+/// A replica has failed by the fault of its version.
+pub(crate) fn own_fault(context: &mut Context, id: ReplicaId) {
     let (now, seed) = (context.now, context.state.incarnation.clone());
     let Some(replica) = context.state.replicas.get(&id) else {
         return;
     };
-    let (number, ever) = (replica.version, replica.first_ready_at.is_some());
+    let (number, was_available) = (replica.version, replica.first_available_at.is_some());
     let why = replica
         .reason
         .clone()
         .unwrap_or_else(|| replica.status.to_string());
     let reason = format!("replica {id}: {why}");
-    let lived = (now - replica.created_at).as_seconds();
+    let lived = replica.lived_seconds(now);
     let Some(version) = context.version_mut(number) else {
         return;
     };
     version.backoff.fail(now, lived, &seed);
     let proven = version.ever_ready;
-    if number != context.state.desired {
+    // What is trusted is launched again after a while, even when an update only changed its number.
+    if number != context.state.desired || context.state.trusted == Some(number) {
         return;
     }
     let target = context.state.target();
-    let in_progress = match &mut context.state.rollout {
+    let given_up = match &mut context.state.rollout {
         Some(rollout) if rollout.is_in_progress() && rollout.version == number => {
             let early = rollout.most_available == 0 && !was_available;
             if !early {
-                rollout.late_failures += 1;
+                rollout.late_failures = rollout.late_failures.saturating_add(1);
             }
-            Some(early || rollout.late_failures > (target / LATE_FAILURES_SHARE).max(1))
+            early || rollout.late_failures > (target / LATE_FAILURES_SHARE).max(1)
         }
-        _ => None,
+        // No rollout: a version that never worked is given up; one that did is launched again.
+        _ => !proven,
     };
-    match in_progress {
-        Some(true) => fail_version(context, number, reason, Some(id)),
-        Some(false) => {}
-        // No rollout: a version that never worked is given up; one that did is launched again after a while.
-        None if !proven && !ever => fail_version(context, number, reason, Some(id)),
-        None => {}
+    if given_up {
+        fail_version(context, number, reason, Some(id));
     }
 }
 
@@ -56,7 +57,8 @@ pub(crate) fn progress_deadline(context: &mut Context) {
     let Some(rollout) = context.state.rollout_in_progress() else {
         return;
     };
-    let (number, progress_at) = (rollout.version, rollout.progress_at);
+    let awake_since = context.state.awake.since.unwrap_or(rollout.progress_at);
+    let (number, progress_at) = (rollout.version, rollout.progress_at.max(awake_since));
     let Some(version) = context.state.version(number) else {
         return;
     };
@@ -74,12 +76,13 @@ pub(crate) fn progress_deadline(context: &mut Context) {
     let seen = seen
         .map(|seen| format!("; last seen: {seen}"))
         .unwrap_or_default();
-    fail_version(
-        context,
-        number,
-        format!("no progress for {limit}s{seen}"),
-        None,
-    );
+    let reason = format!("no progress for {limit}s{seen}");
+    if context.state.trusted == Some(number) {
+        // Only the number of replicas could not be had: the version itself is as good as before.
+        end_rollout(context, number, reason, Some(number));
+    } else {
+        fail_version(context, number, reason, None);
+    }
 }
 
 /// Gives up the desired version and goes back to the trusted one, if there is one.
@@ -91,13 +94,17 @@ pub(super) fn fail_version(
 ) {
     let now = context.now;
     let back_to = context.state.trusted.filter(|trusted| *trusted != number);
-    if let Some(version) = context.version_mut(number) {
-        version.failure = Some(VersionFailure {
-            at: now,
-            reason: reason.clone(),
-            replica_id,
-        });
+    let Some(version) = context.version_mut(number) else {
+        return;
+    };
+    if version.failure.is_some() {
+        return;
     }
+    version.failure = Some(VersionFailure {
+        at: now,
+        reason: reason.clone(),
+        replica_id,
+    });
     let message = format!("version {number} has failed: {reason}");
     context.tell(
         HappeningKind::VersionFailed,
@@ -105,38 +112,75 @@ pub(super) fn fail_version(
         Some(number),
         message,
     );
-    if let Some(rollout) = &mut context.state.rollout
-        && rollout.version == number
-    {
-        rollout.adopting.clear();
-        rollout.outcome = Some(Outcome::Failed {
-            at: now,
-            reason,
-            back_to,
-        });
-        let next = back_to.map_or(
-            "there is no good version to go back to".to_owned(),
-            |version| format!("version {version} is desired again"),
-        );
-        let message = format!("the update to version {number} has failed; {next}");
-        context.tell(HappeningKind::RolloutFailed, None, Some(number), message);
-    }
+    end_rollout(context, number, reason, back_to);
     if let Some(trusted) = back_to {
         go_back(context, number, trusted);
     }
 }
 
+/// Ends the rollout of a version as failed, if it is the last one.
+fn end_rollout(context: &mut Context, number: Version, reason: String, back_to: Option<Version>) {
+    let at = context.now;
+    let rollout = context.state.rollout.as_mut();
+    let Some(rollout) = rollout.filter(|rollout| rollout.version == number) else {
+        return;
+    };
+    rollout.adopting.clear();
+    rollout.outcome = Some(Outcome::Failed {
+        at,
+        reason,
+        back_to,
+    });
+    let next = back_to.map_or(
+        "there is no good version to go back to".to_owned(),
+        |version| format!("version {version} serves on"),
+    );
+    let message = format!("the update to version {number} has failed; {next}");
+    context.tell(HappeningKind::RolloutFailed, None, Some(number), message);
+}
+
+/// From now on repairs use this version, and failures return to it.
+pub(super) fn trust(context: &mut Context, number: Version) {
+    context.state.trusted = Some(number);
+    if let Some(version) = context.version_mut(number) {
+        version.failure = None;
+    }
+}
+
+/// Where the desired version has failed and none is trusted, an earlier one that serves after all
+/// is what there is to go back to.
+pub(super) fn fall_back(context: &mut Context) {
+    let state = &context.state;
+    let failed = state.desired;
+    let given_up = |number| state.version(number).is_some_and(|v| v.failure.is_some());
+    if state.trusted.is_some() || !given_up(failed) {
+        return;
+    }
+    let replicas = state.replicas.values();
+    let serving = replicas.filter(|replica| {
+        replica.is_ready()
+            && replica.version != failed
+            && state.traffic.contains(&replica.version)
+            && !given_up(replica.version)
+    });
+    let Some(good) = serving.map(|replica| replica.version).max() else {
+        return;
+    };
+    trust(context, good);
+    if let Some(Outcome::Failed { back_to, .. }) = context
+        .state
+        .rollout
+        .as_mut()
+        .and_then(|rollout| rollout.outcome.as_mut())
+    {
+        *back_to = Some(good);
+    }
+    go_back(context, failed, good);
+}
+
 fn go_back(context: &mut Context, failed: Version, trusted: Version) {
     let had_traffic = context.state.traffic.contains(&failed);
     context.state.desired = trusted;
-    // A blue-green update whose traffic has moved is undone in one move too: not before enough are there.
-    let moves_whole =
-        context.state.rollout.as_ref().is_some_and(|rollout| {
-            rollout.version == failed && rollout.mode == UpdateMode::BlueGreen
-        });
-    if !(moves_whole && had_traffic) {
-        context.state.traffic.insert(trusted);
-    }
     if let Some(policy) = context
         .state
         .version(trusted)
@@ -144,24 +188,36 @@ fn go_back(context: &mut Context, failed: Version, trusted: Version) {
     {
         context.state.autoscaler.adopt(&policy);
     }
-    // Replicas that are what the trusted version asks for belong to it, whatever number they had taken.
-    let hash = context
-        .state
-        .version(trusted)
-        .map(|version| version.task_hash.clone());
-    let same: Vec<ReplicaId> = context.live_where(|replica| {
-        let version = context.state.version(replica.version);
-        replica.version == failed && version.map(|version| &version.task_hash) == hash.as_ref()
-    });
-    for id in same {
-        if let Some(replica) = context.state.replicas.get_mut(&id) {
-            replica.version = trusted;
+    // Replicas that are what the trusted version asks for belong to it, whatever number they had
+    // taken.
+    let hash = |number| context.state.version(number).map(|v| &v.task_hash);
+    if hash(failed) == hash(trusted) {
+        for replica in context.state.replicas.values_mut() {
+            if replica.is_live() && replica.version == failed {
+                replica.version = trusted;
+            }
         }
     }
     // Those that serve nobody end at once; those that do stay until they are replaced.
-    let useless = context
-        .live_where(|replica| replica.version == failed && !(had_traffic && replica.is_ready()));
+    let serves = |replica: &Replica| had_traffic && replica.is_ready();
+    let useless = context.live_where(|replica| replica.version == failed && !serves(replica));
     for id in useless {
         end_replica(context, id, &format!("version {failed} has failed"));
     }
+    let updates_whole =
+        context.state.rollout.as_ref().is_some_and(|rollout| {
+            rollout.version == failed && rollout.mode == UpdateMode::BlueGreen
+        });
+    if updates_whole && !context.state.traffic.contains(&trusted) {
+        // Traffic has moved away from the trusted version: it moves back whole too, not before
+        // enough of it are there, unless nobody serves meanwhile.
+        let traffic = &context.state.traffic;
+        let serving =
+            context.live_where(|replica| replica.is_ready() && traffic.contains(&replica.version));
+        if !serving.is_empty() {
+            return;
+        }
+        context.state.traffic.clear();
+    }
+    context.state.traffic.insert(trusted);
 }

@@ -1,5 +1,5 @@
-//! Rolling: whenever available new + live old exceeds the target, surplus old replicas drain. Also what brings a
-//! service back to its trusted version after a failure.
+//! Rolling: whenever available new + live old exceeds the target, surplus old replicas drain. Also
+//! what brings a service back to its trusted version after a failure.
 
 use super::converge::{Buckets, count, end_replica, repair, scale_down_order};
 use crate::context::Context;
@@ -7,7 +7,8 @@ use crate::context::Context;
 pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
     let desired = context.state.desired;
     context.state.traffic.insert(desired);
-    let serving = buckets.available_new.saturating_add(count(&buckets.old));
+    let old = count(&buckets.old);
+    let serving = buckets.available_new.saturating_add(old);
     let surplus = serving.saturating_sub(buckets.target);
     for id in scale_down_order(context, &buckets.old)
         .into_iter()
@@ -15,5 +16,7 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
     {
         end_replica(context, id, &format!("version {desired} takes its place"));
     }
-    repair(context, buckets.floor.saturating_sub(serving));
+    let held = buckets.settled_new.saturating_add(old);
+    let missing = buckets.floor.saturating_sub(held);
+    repair(context, context.state.trusted, missing);
 }

@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::converge::end_replica;
-use super::failure::fail_version;
+use super::failure::{fail_version, trust};
 use super::{Outcome, Rollout, UpdateMode};
 use crate::context::Context;
 use crate::happening::HappeningKind;
 use crate::probe;
 use crate::routing::{ReplicaId, Version};
-use crate::state::VersionState;
+use crate::state::{ServicePhase, VersionState};
 
-/// Failed probes in a row after which a running replica is held not to pass a new version's readiness probe.
+/// Failed probes in a row after which a running replica is held not to pass a new version's
+/// readiness probe.
 const ADOPTION_ATTEMPTS: u32 = 5;
 
 pub(crate) fn update(context: &mut Context, version: &VersionState) {
     let number = version.version;
-    if number <= context.state.newest() {
+    if number <= context.state.newest() || context.state.phase != ServicePhase::Running {
         return;
     }
     let message = format!("version {number} is accepted ({})", version.mode.as_str());
@@ -35,6 +36,7 @@ pub(crate) fn update(context: &mut Context, version: &VersionState) {
         mode: version.mode,
         started_at: context.now,
         progress_at: context.now,
+        furthest: 0,
         most_available: 0,
         late_failures: 0,
         adopting,
@@ -54,7 +56,7 @@ fn trust_what_serves(context: &mut Context) {
         .values()
         .any(|replica| replica.version == desired && replica.is_ready());
     if context.state.trusted.is_none() && serves {
-        context.state.trusted = Some(desired);
+        trust(context, desired);
     }
 }
 
@@ -86,9 +88,9 @@ fn drop_superseded(context: &mut Context, old: Version) {
     }
 }
 
-/// Gives running replicas that already are what the version asks for its number. Those that serve while the
-/// readiness probe changes keep their old number until they have passed the new probe once: a wrong probe must
-/// not take a healthy service down.
+/// Gives running replicas that already are what the version asks for its number. Those that serve
+/// while the readiness probe changes keep their old number until they have passed the new probe
+/// once: a wrong probe must not take a healthy service down.
 fn reuse(context: &mut Context, version: &VersionState) -> BTreeMap<ReplicaId, u32> {
     let number = version.version;
     let same = context.live_where(|replica| {
@@ -105,7 +107,8 @@ fn reuse(context: &mut Context, version: &VersionState) -> BTreeMap<ReplicaId, u
             .state
             .version(old)
             .is_some_and(|old| asks_alike(old, version));
-        if ready && !same_probe {
+        let serves = ready && context.state.traffic.contains(&old);
+        if serves && !same_probe {
             adopting.insert(id, 0);
         } else {
             take_number(context, id, number);
@@ -118,7 +121,7 @@ fn reuse(context: &mut Context, version: &VersionState) -> BTreeMap<ReplicaId, u
         .and_then(|trusted| context.state.version(trusted));
     let known = |old: &VersionState| old.task_hash == version.task_hash && asks_alike(old, version);
     if adopting.is_empty() && trusted.is_some_and(known) {
-        context.state.trusted = Some(number);
+        trust(context, number);
         if let Some(version) = context.version_mut(number) {
             version.ever_ready = true;
         }
@@ -185,7 +188,7 @@ pub(crate) fn adoption_probed(
         );
         return;
     };
-    *failures += 1;
+    *failures = failures.saturating_add(1);
     if *failures < ADOPTION_ATTEMPTS {
         return;
     }

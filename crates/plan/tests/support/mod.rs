@@ -1,66 +1,46 @@
-//! A small world around the planner: machines that take their time, probes, a proxy that acknowledges, and time.
+//! A small world around the planner: machines that take their time, probes, a proxy that
+//! acknowledges, a controller that can be killed, and time.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(crate) mod checker;
+pub(crate) mod machine;
 
-use plan::observation::{ErrorClass, Exit, Observation, Phase, Stage};
-use plan::replica::Routed;
+use std::collections::{BTreeMap, VecDeque};
+
+use plan::observation::{ErrorClass, Observation, Phase};
 use plan::rollout::UpdateMode;
-use plan::routing::{Arrivals, ReplicaId, RoutingTable, Version};
+use plan::routing::{Arrivals, Generation, ReplicaId, Version};
 use plan::settings::UpdateSettings;
-use plan::status::ReplicaStatus;
-use plan::{Action, Event, ServiceState, Span, Timestamp, VersionState, report, step};
+use plan::{Action, Event, ServiceState, Span, Timestamp, VersionState, step};
 use spec::{LoadBalancer, LoadBalancingPolicy, ReadinessProbe, ReplicaPolicy, ServiceSpec};
 
+use checker::Checker;
+pub(crate) use machine::Behaviour;
+use machine::Machine;
+
 pub(crate) const START: Timestamp = Timestamp(1_700_000_000_000_000);
-
-/// What becomes of replicas of a version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Behaviour {
-    Good,
-    /// `setup` fails.
-    SetupFails,
-    /// `run` exits at once.
-    Exits,
-    /// Never passes a probe.
-    NeverReady,
-    /// Exits so many seconds after it became ready.
-    Dies(i64),
-    /// The provider refuses it as the user's fault.
-    Refused,
-    /// There is no room.
-    NoRoom,
-}
-
-#[derive(Clone, Debug)]
-struct Machine {
-    launched: Timestamp,
-    ready_at: Option<Timestamp>,
-    phase: Phase,
-}
 
 pub(crate) struct World {
     pub(crate) state: ServiceState,
     pub(crate) now: Timestamp,
     pub(crate) behaviours: BTreeMap<Version, Behaviour>,
     machines: BTreeMap<ReplicaId, Machine>,
+    /// Requests in flight, as the proxy counts them.
     pub(crate) in_flight: BTreeMap<ReplicaId, u32>,
     pub(crate) proxy_stalls: bool,
     pub(crate) requests_per_second: u32,
     pub(crate) termination_fails: bool,
-    pub(crate) tables: Vec<RoutingTable>,
-    in_force: u64,
+    /// Seconds until a launch or an end is taken up.
+    pub(crate) latency_seconds: f64,
+    /// Owed and not done yet, with the instant before which it is not done. Survives a restart.
+    owed: VecDeque<(Timestamp, Action)>,
+    working: bool,
+    in_force: Generation,
+    pub(crate) tables: u32,
     pub(crate) launched: Vec<(ReplicaId, Version)>,
+    pub(crate) collected: Vec<Version>,
     pub(crate) forgotten: u32,
-    pub(crate) happened: Vec<String>,
-    checker: Checker,
-}
-
-/// What holds after every step, worked out from outside.
-#[derive(Default)]
-struct Checker {
-    ids: BTreeSet<ReplicaId>,
-    statuses: BTreeMap<ReplicaId, ReplicaStatus>,
+    pub(crate) checker: Checker,
 }
 
 pub(crate) fn spec(policy: ReplicaPolicy) -> ServiceSpec {
@@ -101,19 +81,17 @@ pub(crate) fn version(
     }
 }
 
+pub(crate) fn new_state(policy: ReplicaPolicy, content: &str) -> ServiceState {
+    let first = version(1, content, spec(policy), UpdateMode::Rolling, START);
+    let listen = "127.0.0.1:30001".parse().unwrap();
+    let incarnation = "0011223344556677".to_owned();
+    ServiceState::new("web".to_owned(), incarnation, listen, first, START)
+}
+
 impl World {
     pub(crate) fn up(policy: ReplicaPolicy, content: &str, behaviour: Behaviour) -> Self {
-        let first = version(1, content, spec(policy), UpdateMode::Rolling, START);
-        let listen = "127.0.0.1:30001".parse().unwrap();
-        let state = ServiceState::new(
-            "web".to_owned(),
-            "0011223344556677".to_owned(),
-            listen,
-            first,
-            START,
-        );
         let mut world = Self {
-            state,
+            state: new_state(policy, content),
             now: START,
             behaviours: BTreeMap::from([(1, behaviour)]),
             machines: BTreeMap::new(),
@@ -121,11 +99,14 @@ impl World {
             proxy_stalls: false,
             requests_per_second: 0,
             termination_fails: false,
-            tables: Vec::new(),
+            latency_seconds: 0.0,
+            owed: VecDeque::new(),
+            working: false,
             in_force: 0,
+            tables: 0,
             launched: Vec::new(),
+            collected: Vec::new(),
             forgotten: 0,
-            happened: Vec::new(),
             checker: Checker::default(),
         };
         world.tell(&Event::Tick);
@@ -145,51 +126,61 @@ impl World {
         self.tell(&Event::Update { version });
     }
 
-    /// Steps, checks, and does what the step owes.
+    /// Steps, checks, and does what is owed and due.
     pub(crate) fn tell(&mut self, event: &Event) {
-        let before = self.state.clone();
-        let taken = step(&before, self.now, event);
-        assert_eq!(taken, step(&before, self.now, event), "the same step twice");
+        let taken = step(&self.state, self.now, event);
+        let again = step(&self.state, self.now, event);
+        assert_eq!(
+            taken, again,
+            "the same state, time and event, and not the same step"
+        );
+        self.checker.check(event, &taken, self.now);
         self.state = taken.state;
-        self.happened
-            .extend(taken.happenings.into_iter().map(|told| told.message));
-        self.check(&before, &taken.actions);
         for action in taken.actions {
-            self.carry_out(action);
+            // A later action with the same key takes the place of an earlier one.
+            self.owed.retain(|(_, owed)| owed.key() != action.key());
+            let slow = matches!(action, Action::Launch { .. } | Action::Terminate { .. });
+            let latency = if slow { self.latency_seconds } else { 0.0 };
+            let due = self.now + Span::from_seconds(latency);
+            self.owed.push_back((due, action));
         }
+        self.work();
+    }
+
+    fn work(&mut self) {
+        if self.working {
+            return;
+        }
+        self.working = true;
+        let mut done = 0;
+        while let Some(place) = self.next_owed() {
+            done += 1;
+            assert!(done < 20_000, "it never comes to rest");
+            if let Some((_, action)) = self.owed.remove(place) {
+                self.carry_out(action);
+            }
+        }
+        self.working = false;
+    }
+
+    /// The first that is due; what is owed on one replica is done in order.
+    fn next_owed(&self) -> Option<usize> {
+        let about = |action: &Action| match action {
+            Action::Launch { replica, .. } | Action::Terminate { replica, .. } => Some(*replica),
+            _ => None,
+        };
+        (0..self.owed.len()).find(|place| {
+            let (due, action) = &self.owed[*place];
+            let mut before = self.owed.iter().take(*place);
+            let stalled = self.proxy_stalls && matches!(action, Action::Route { .. });
+            let waits = about(action).is_some() && before.any(|(_, b)| about(b) == about(action));
+            *due <= self.now && !stalled && !waits
+        })
     }
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Launch { replica, version } => {
-                self.launched.push((replica, version));
-                let behaviour = self
-                    .behaviours
-                    .get(&version)
-                    .copied()
-                    .unwrap_or(Behaviour::Good);
-                let refused = |class, message: &str| Event::LaunchFailed {
-                    replica,
-                    class,
-                    message: message.to_owned(),
-                };
-                match behaviour {
-                    Behaviour::Refused => {
-                        self.tell(&refused(ErrorClass::UserFault, "there is no such image"));
-                    }
-                    Behaviour::NoRoom => self.tell(&refused(ErrorClass::NoCapacity, "no room")),
-                    _ => {
-                        let phase = Phase::Provisioning { detail: None };
-                        let machine = Machine {
-                            launched: self.now,
-                            ready_at: None,
-                            phase,
-                        };
-                        self.machines.insert(replica, machine);
-                        self.tell(&Event::Launched { replica });
-                    }
-                }
-            }
+            Action::Launch { replica, version } => self.launch(replica, version),
             Action::Terminate { replica, .. } if self.termination_fails => {
                 let message = "the machine does not answer".to_owned();
                 self.tell(&Event::TerminateFailed { replica, message });
@@ -200,24 +191,42 @@ impl World {
                 self.tell(&Event::Terminated { replica });
             }
             Action::Route { table } => {
-                self.tables.push(table);
+                self.tables += 1;
+                self.in_force = table.generation;
                 self.acknowledge();
             }
             Action::Withdraw => self.tell(&Event::Withdrawn),
-            Action::CollectVersion { .. } => {}
+            Action::CollectVersion { version } => self.collected.push(version),
             Action::Forget => self.forgotten += 1,
         }
     }
 
-    pub(crate) fn acknowledge(&mut self) {
-        let newest = self.tables.last().map_or(0, |table| table.generation);
-        if self.proxy_stalls || newest == self.in_force {
-            return;
+    fn launch(&mut self, replica: ReplicaId, version: Version) {
+        self.launched.push((replica, version));
+        let behaviour = self.behaviours[&version];
+        let refusal = match behaviour {
+            Behaviour::Refused => Some((ErrorClass::UserFault, "there is no such image")),
+            Behaviour::NoRoom => Some((ErrorClass::NoCapacity, "no room")),
+            _ => None,
+        };
+        if let Some((class, message)) = refusal {
+            let message = message.to_owned();
+            self.tell(&Event::LaunchFailed {
+                replica,
+                class,
+                message,
+            });
+        } else {
+            let machine = Machine::new(behaviour, self.now);
+            self.machines.insert(replica, machine);
+            self.tell(&Event::Launched { replica });
         }
-        self.in_force = newest;
+    }
+
+    fn acknowledge(&mut self) {
         let in_flight = self.in_flight.clone().into_iter().collect();
         self.tell(&Event::Acknowledged {
-            generation: newest,
+            generation: self.in_force,
             in_flight,
         });
     }
@@ -225,107 +234,84 @@ impl World {
     /// Lets seconds pass, one by one.
     pub(crate) fn run(&mut self, seconds: i64) {
         for _ in 0..seconds {
-            self.now = self.now + Span::from_seconds(1.0);
-            self.acknowledge();
-            self.machines_move();
-            if self.requests_per_second > 0 || !self.in_flight.is_empty() {
-                let arrivals = vec![Arrivals {
-                    at: self.now,
-                    count: self.requests_per_second,
-                }];
-                let in_flight = self.in_flight.clone().into_iter().collect();
-                self.tell(&Event::Traffic {
-                    generation: self.in_force,
-                    in_flight,
-                    arrivals,
-                });
-            }
-            self.tell(&Event::Tick);
-            let settled = step(&self.state, self.now, &Event::Tick);
-            assert!(
-                settled.actions.is_empty(),
-                "a second tick owes {:?}",
-                settled.actions
-            );
-            assert_eq!(settled.state, self.state, "a second tick changes the state");
+            self.pass(1.0);
         }
     }
 
-    fn machines_move(&mut self) {
+    /// Lets time pass at one go: machines move, probes end, the proxy tells what it counted.
+    pub(crate) fn pass(&mut self, seconds: f64) {
+        self.now = self.now + Span::from_seconds(seconds);
+        self.work();
         let ids: Vec<ReplicaId> = self.machines.keys().copied().collect();
         for id in ids {
-            let Some(machine) = self.machines.get(&id).cloned() else {
-                continue;
-            };
-            let launched_version = self.state.replicas.get(&id).map(|r| r.launched_version);
-            let behaviour = launched_version.and_then(|v| self.behaviours.get(&v).copied());
-            let behaviour = behaviour.unwrap_or(Behaviour::Good);
-            let age = (self.now - machine.launched).as_seconds();
-            let phase = self.phase(&machine, behaviour, age);
-            if let Some(machine) = self.machines.get_mut(&id) {
-                machine.phase = phase.clone();
+            self.look_at(id);
+        }
+        if self.requests_per_second > 0 || !self.in_flight.is_empty() {
+            let count = self.requests_per_second;
+            self.traffic(vec![Arrivals {
+                at: self.now,
+                count,
+            }]);
+        }
+        self.tell(&Event::Tick);
+        let settled = step(&self.state, self.now, &Event::Tick);
+        assert_eq!(settled.actions, [], "a second tick owes something");
+        assert_eq!(settled.state, self.state, "a second tick changes the state");
+    }
+
+    /// Time passes with nobody there to see it: the server is down, or the machine slept.
+    pub(crate) fn sleep(&mut self, seconds: i64) {
+        for _ in 0..seconds {
+            self.now = self.now + Span::from_seconds(1.0);
+            let now = self.now;
+            for machine in self.machines.values_mut() {
+                machine.advance(now);
             }
-            let running = matches!(phase, Phase::Running { .. });
-            self.observed(id, phase);
-            if !running {
-                continue;
-            }
-            let passes = behaviour != Behaviour::NeverReady && age >= 3.0;
-            if passes && machine.ready_at.is_none() {
-                let now = self.now;
-                if let Some(machine) = self.machines.get_mut(&id) {
-                    machine.ready_at = Some(now);
-                }
-            }
-            self.probe(id, passes);
         }
     }
 
-    fn phase(&self, machine: &Machine, behaviour: Behaviour, age: f64) -> Phase {
-        let exit = |stage, code, line: &str| {
-            Phase::Exited(Exit {
-                stage,
-                code: Some(code),
-                signal: None,
-                at: self.now,
-                log_tail: vec![line.to_owned()],
-                hint: None,
-            })
+    pub(crate) fn traffic(&mut self, arrivals: Vec<Arrivals>) {
+        let in_flight = self.in_flight.clone().into_iter().collect();
+        self.tell(&Event::Traffic {
+            generation: self.in_force,
+            in_flight,
+            arrivals,
+        });
+    }
+
+    /// What the provider sees of a replica, and the probes that the planner wants of it.
+    fn look_at(&mut self, id: ReplicaId) {
+        let now = self.now;
+        let Some(machine) = self.machines.get_mut(&id) else {
+            return;
         };
-        if !matches!(
-            machine.phase,
-            Phase::Provisioning { .. } | Phase::Running { .. }
-        ) {
-            return machine.phase.clone();
+        machine.advance(now);
+        let (phase, passes) = (machine.phase.clone(), machine.answers(now));
+        let running = matches!(phase, Phase::Running { .. });
+        self.observed(id, phase);
+        if !running {
+            return;
         }
-        match behaviour {
-            Behaviour::SetupFails if age >= 1.0 => exit(Stage::Setup, 1, "no such package"),
-            Behaviour::Exits if age >= 2.0 => exit(Stage::Run, 3, "cannot import"),
-            Behaviour::Dies(after) => match machine.ready_at {
-                Some(ready)
-                    if (self.now - ready).as_seconds() >= Span(after * 1_000_000).as_seconds() =>
-                {
-                    exit(Stage::Run, 9, "out of memory")
-                }
-                _ if age >= 2.0 => Phase::Running {
-                    since: machine.launched,
-                },
-                _ => Phase::Provisioning { detail: None },
-            },
-            _ if age >= 2.0 => Phase::Running {
-                since: machine.launched,
-            },
-            _ => Phase::Provisioning { detail: None },
+        let targets = plan::probe::targets(&self.state);
+        for target in targets.into_iter().filter(|target| target.replica == id) {
+            let failure = match (passes, target.probe.path.as_str()) {
+                (true, "/wrong") => Some("answered 404".to_owned()),
+                (true, _) => None,
+                (false, _) => Some("connection refused".to_owned()),
+            };
+            self.tell(&Event::Probed {
+                replica: id,
+                version: target.version,
+                failure,
+            });
         }
     }
 
     fn observed(&mut self, replica: ReplicaId, phase: Phase) {
-        let address = format!("10.0.{}.{}:8081", replica / 250, replica % 250 + 1)
-            .parse()
-            .unwrap();
+        let (high, low) = (replica / 250, replica % 250 + 1);
         let observation = Observation {
             phase,
-            endpoint: Some(address),
+            endpoint: format!("10.0.{high}.{low}:8081").parse().ok(),
             infra: Some("Test".to_owned()),
             resources: None,
             resources_full: None,
@@ -336,206 +322,60 @@ impl World {
         });
     }
 
-    /// Probes as the planner wants, the probes of a new version included.
-    fn probe(&mut self, replica: ReplicaId, passes: bool) {
-        let targets = plan::probe::targets(&self.state);
-        for target in targets
-            .into_iter()
-            .filter(|target| target.replica == replica)
-        {
-            let wrong = target.probe.path == "/wrong";
-            let failure = match (passes, wrong) {
-                (true, false) => None,
-                (true, true) => Some("answered 404".to_owned()),
-                (false, _) => Some("connection refused".to_owned()),
-            };
-            self.tell(&Event::Probed {
-                replica,
-                version: target.version,
-                failure,
-            });
-        }
-    }
-
     /// The machine of a replica vanishes.
     pub(crate) fn lose(&mut self, replica: ReplicaId) {
-        if self.machines.contains_key(&replica) {
-            let phase = Phase::Lost {
-                reason: "the machine was taken away".to_owned(),
-            };
-            self.set_phase(replica, phase.clone());
-            self.observed(replica, phase);
-        }
+        let reason = "the machine was taken away".to_owned();
+        self.strike(replica, Phase::Lost { reason });
     }
 
     /// The app of a replica crashes.
     pub(crate) fn crash(&mut self, replica: ReplicaId) {
-        if self.machines.contains_key(&replica) {
-            let phase = Phase::Exited(Exit {
-                stage: Stage::Run,
-                code: Some(1),
-                signal: None,
-                at: self.now,
-                log_tail: vec!["boom".to_owned()],
-                hint: None,
-            });
-            self.set_phase(replica, phase.clone());
+        let phase = machine::exit(plan::observation::Stage::Run, 1, "boom", self.now);
+        self.strike(replica, phase);
+    }
+
+    fn strike(&mut self, replica: ReplicaId, phase: Phase) {
+        if let Some(machine) = self.machines.get_mut(&replica) {
+            machine.phase = phase.clone();
             self.observed(replica, phase);
         }
     }
 
-    fn set_phase(&mut self, replica: ReplicaId, phase: Phase) {
+    /// From now on, or no longer, a replica fails its probes without any other sign of trouble.
+    pub(crate) fn mute(&mut self, replica: ReplicaId, mute: bool) {
         if let Some(machine) = self.machines.get_mut(&replica) {
-            machine.phase = phase;
+            machine.mute = mute;
         }
     }
 
-    /// The server was killed: what the proxy said is forgotten, everything else comes back from the store.
+    /// The server was killed: what the proxy said is forgotten, everything else comes from the
+    /// store.
     pub(crate) fn restart(&mut self) {
         let stored = serde_json::to_string(&self.state).unwrap();
-        self.state = serde_json::from_str(&stored).unwrap();
+        let restored: ServiceState = serde_json::from_str(&stored).unwrap();
+        assert_eq!(serde_json::to_string(&restored).unwrap(), stored);
+        self.state = restored;
+        self.checker.proxy_is_unknown();
+        self.proxy_connects();
+    }
+
+    /// A proxy connects and is told the newest table.
+    pub(crate) fn proxy_connects(&mut self) {
         self.tell(&Event::ProxyConnected);
-        let in_flight = self.in_flight.clone().into_iter().collect();
-        if self.in_force > 0 && !self.proxy_stalls {
-            self.tell(&Event::Acknowledged {
-                generation: self.in_force,
-                in_flight,
-            });
+        if !self.proxy_stalls {
+            self.in_force = self.state.generation();
+            self.acknowledge();
         }
     }
 
     pub(crate) fn replicas(&self, wanted: impl Fn(&plan::Replica) -> bool) -> Vec<ReplicaId> {
-        self.state
-            .replicas
-            .values()
-            .filter(|r| wanted(r))
-            .map(|r| r.id)
-            .collect()
+        let replicas = self.state.replicas.values().filter(|r| wanted(r));
+        replicas.map(|replica| replica.id).collect()
     }
 
-    /// READY replicas that the newest table names.
+    /// Replicas that the newest table names.
     pub(crate) fn serving(&self) -> usize {
-        self.state
-            .table
-            .as_ref()
-            .map_or(0, |table| table.upstreams.len())
+        let table = self.state.table.as_ref();
+        table.map_or(0, |table| table.upstreams.len())
     }
-
-    fn check(&mut self, before: &ServiceState, actions: &[Action]) {
-        for action in actions {
-            match action {
-                Action::Launch { replica, version } => {
-                    assert!(
-                        self.checker.ids.insert(*replica),
-                        "replica {replica} is launched twice"
-                    );
-                    let known = &self.state.versions[version];
-                    let trusted = self.state.trusted == Some(*version);
-                    assert!(
-                        known.failure.is_none() || trusted,
-                        "a failed version is launched"
-                    );
-                }
-                Action::Terminate { replica, .. } => self.may_end(*replica),
-                Action::Route { table } => self.check_table(before, table),
-                _ => {}
-            }
-        }
-        for replica in self.state.replicas.values() {
-            let last = self.checker.statuses.insert(replica.id, replica.status);
-            let last = last.unwrap_or(ReplicaStatus::Pending);
-            let legal = last == replica.status || reachable(last, replica.status);
-            assert!(
-                legal,
-                "replica {} went from {last} to {}",
-                replica.id, replica.status
-            );
-        }
-        let over = self.state.replicas.values().filter(|replica| {
-            replica.status.is_failed()
-                && replica.status != ReplicaStatus::FailedCleanup
-                && replica
-                    .ending
-                    .as_ref()
-                    .is_some_and(|ending| ending.released)
-        });
-        assert!(over.count() <= 10, "failed records are not bounded");
-        let _ = report::service_status(&self.state);
-        let _ = report::service_message(&self.state, self.now);
-        if let Some(rollout) = &self.state.rollout {
-            assert!(!report::rollout_sentence(&self.state, rollout, self.now).is_empty());
-        }
-    }
-
-    /// Promise 1, worked out anew from what the proxy said.
-    fn may_end(&self, id: ReplicaId) {
-        let replica = &self.state.replicas[&id];
-        let ending = replica.ending.as_ref().expect("an end was decided");
-        let named = self.tables.last().is_some_and(|table| {
-            table
-                .upstreams
-                .iter()
-                .any(|upstream| upstream.replica_id == id)
-        });
-        let ever = self
-            .tables
-            .iter()
-            .any(|table| table.upstreams.iter().any(|u| u.replica_id == id));
-        if self.now >= ending.drain_deadline {
-            return;
-        }
-        // The step's own new table has not been carried out yet: `named` speaks of the one before.
-        let left = self.tables.iter().rev().take_while(|table| {
-            table
-                .upstreams
-                .iter()
-                .all(|upstream| upstream.replica_id != id)
-        });
-        let first_without = left.last().map(|table| table.generation);
-        if ever || named || replica.routed != Routed::Never {
-            let generation = first_without.expect("replica is ended while a table names it");
-            assert!(
-                self.in_force >= generation,
-                "replica {id} is ended before the proxy knows"
-            );
-            assert!(
-                !self.in_flight.contains_key(&id),
-                "replica {id} is ended with requests in flight"
-            );
-        }
-    }
-
-    fn check_table(&self, before: &ServiceState, table: &RoutingTable) {
-        assert_eq!(
-            table.generation,
-            before.generation() + 1,
-            "generations grow by one"
-        );
-        for upstream in &table.upstreams {
-            let replica = &self.state.replicas[&upstream.replica_id];
-            assert!(
-                replica.is_ready() && replica.ending.is_none(),
-                "{replica:?} has no business here"
-            );
-            assert_eq!(Some(upstream.address), replica.endpoint);
-            assert_eq!(upstream.version, replica.version);
-        }
-    }
-}
-
-/// Whether one step may take a replica from one status to another, through any number of transitions.
-fn reachable(from: ReplicaStatus, to: ReplicaStatus) -> bool {
-    let mut seen = BTreeSet::from([from]);
-    let mut front = vec![from];
-    while let Some(status) = front.pop() {
-        for next in status.successors() {
-            if *next == to {
-                return true;
-            }
-            if seen.insert(*next) {
-                front.push(*next);
-            }
-        }
-    }
-    false
 }
