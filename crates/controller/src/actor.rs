@@ -1,10 +1,10 @@
 //! The actor of one service: takes messages one at a time, steps, commits, publishes, executes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use plan::observation::Phase;
+use plan::observation::{Observation, Phase};
 use plan::routing::{ProxyReport, ReplicaId};
 use plan::{Action, Event, ServicePhase, ServiceState, Step};
 use store::{Commit, StoreError, StoredService, VersionRecord};
@@ -30,6 +30,15 @@ pub(crate) enum Message {
         event: Event,
         /// The action.
         settles: Option<String>,
+    },
+    /// A look at a replica.
+    Observed {
+        /// The replica.
+        replica: ReplicaId,
+        /// What was seen.
+        observation: Observation,
+        /// When the look began; what is seen is at least this new.
+        begun: Instant,
     },
     /// The proxy reports.
     Proxy(ProxyReport),
@@ -65,8 +74,8 @@ pub(crate) struct Actor {
     probers: Probers,
     /// The last task on each replica; the next one on it waits for its end.
     pub(crate) busy: BTreeMap<ReplicaId, JoinHandle<()>>,
-    /// Replicas whose launch was begun by this process and has had no outcome yet.
-    pub(crate) launching: BTreeSet<ReplicaId>,
+    /// Launches that were begun by this process, with the instant their outcome was taken in, once it was.
+    pub(crate) launches: BTreeMap<ReplicaId, Option<Instant>>,
 }
 
 /// Runs until the service is gone (true) or the controller ends (false).
@@ -82,7 +91,7 @@ pub(crate) async fn run(
         observers: Observers::default(),
         probers: Probers::default(),
         busy: BTreeMap::new(),
-        launching: BTreeSet::new(),
+        launches: BTreeMap::new(),
         committed: serialised(&service.state),
         state: Arc::new(service.state),
         revision: service.revision,
@@ -127,10 +136,21 @@ impl Actor {
         match message {
             Message::Event { event, settles } => {
                 if let Event::Launched { replica } | Event::LaunchFailed { replica, .. } = &event {
-                    self.launching.remove(replica);
+                    self.launches.insert(*replica, Some(Instant::now()));
                 }
-                if !self.is_premature(&event) {
-                    self.happened(&event, settles).await;
+                self.happened(&event, settles).await;
+            }
+            Message::Observed {
+                replica,
+                observation,
+                begun,
+            } => {
+                if !self.is_premature(replica, &observation, begun) {
+                    let event = Event::Observed {
+                        replica,
+                        observation,
+                    };
+                    self.happened(&event, None).await;
                 }
             }
             Message::Proxy(report) => self.reported(report).await,
@@ -145,11 +165,12 @@ impl Actor {
         }
     }
 
-    /// Whether the event says that a replica is not there while it is being launched: a launch that the last server
-    /// left half-done is done again, not given up.
-    fn is_premature(&self, event: &Event) -> bool {
-        matches!(event, Event::Observed { replica, observation }
-            if observation.phase == Phase::Absent && self.launching.contains(replica))
+    /// Whether a replica was looked for before its launch had come to an end: a launch that the last server left
+    /// half-done is done again, not given up, and a look can arrive later than the launch that overtook it.
+    fn is_premature(&self, replica: ReplicaId, seen: &Observation, begun: Instant) -> bool {
+        let launch = self.launches.get(&replica);
+        seen.phase == Phase::Absent
+            && launch.is_some_and(|outcome| outcome.is_none_or(|known| begun <= known))
     }
 
     /// Takes in what the world did. It cannot be refused, so while the store cannot be written it waits its turn.
@@ -373,6 +394,8 @@ impl Actor {
             .follow(&self.state, &self.shared, &self.inbox);
         self.probers.follow(&self.state, &self.inbox);
         self.busy.retain(|_, task| !task.is_finished());
+        let replicas = &self.state.replicas;
+        self.launches.retain(|id, _| replicas.contains_key(id));
     }
 
     async fn forget(&mut self) {

@@ -20,7 +20,7 @@ impl Actor {
         let settles = Some(action.key());
         match action {
             Action::Launch { replica, version } => {
-                self.launching.insert(replica);
+                self.launches.insert(replica, None);
                 let (shared, key) = (Arc::clone(&self.shared), key(&self.state, replica));
                 self.on_replica(replica, async move {
                     let event = launch(&shared, key, version).await;

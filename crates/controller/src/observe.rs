@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plan::ServiceState;
+use plan::observation::Phase;
 use plan::routing::ReplicaId;
-use plan::{Event, ServiceState};
 use provider::ReplicaKey;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::actor::Message;
 use crate::controller::{Shared, key};
@@ -56,22 +58,18 @@ impl Drop for Observers {
 async fn observe(shared: Arc<Shared>, key: ReplicaKey, inbox: mpsc::Sender<Message>) {
     let mut told = None;
     loop {
+        let begun = Instant::now();
         match shared.provider.observe(&key).await {
             Ok(observation) => {
-                if told.as_ref() != Some(&observation) {
+                // That it is not there is told again and again: the actor may have had reason not to believe it yet.
+                if told.as_ref() != Some(&observation) || observation.phase == Phase::Absent {
                     told = Some(observation.clone());
-                    let event = Event::Observed {
+                    let message = Message::Observed {
                         replica: key.replica_id,
                         observation,
+                        begun,
                     };
-                    if inbox
-                        .send(Message::Event {
-                            event,
-                            settles: None,
-                        })
-                        .await
-                        .is_err()
-                    {
+                    if inbox.send(message).await.is_err() {
                         return;
                     }
                 }

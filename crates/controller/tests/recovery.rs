@@ -126,7 +126,8 @@ async fn dies_and_resumes(death: Death, mode: UpdateMode) -> u32 {
     assert_eq!(
         world.machines().started.len(),
         5,
-        "{death:?}: more replicas than two and three"
+        "{death:?}: more replicas than two and three: {:#?}",
+        store::Store::events(&*second, "web", 0, 1000)
     );
     assert!(
         world.machines().ended_while_routed.is_empty(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use controller::{Controller, NewVersion, ProxyLink, Snapshots};
@@ -180,6 +181,10 @@ impl Provider for FakeProvider {
 
     async fn observe(&self, key: &ReplicaKey) -> Result<Observation, ProviderError> {
         let phase = self.machines.lock().unwrap().held.get(key).cloned();
+        if phase.is_none() {
+            // A slow look: by the time it is told, a launch may have overtaken it.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         Ok(Observation {
             phase: phase.unwrap_or(Phase::Absent),
             endpoint: Some(self.app),
