@@ -64,6 +64,7 @@ fn wanted(state: &ServiceState) -> Option<RoutingTable> {
                 version: replica.version,
                 address: replica.endpoint?,
                 weight: 1.0,
+                ready_since: replica.ready_since,
             })
         })
         .collect();
@@ -72,7 +73,9 @@ fn wanted(state: &ServiceState) -> Option<RoutingTable> {
         generation: state.generation(),
         listen: state.listen,
         policy: spec.load_balancing_policy,
-        stream_timeout_seconds: spec.load_balancer.stream_timeout_seconds,
+        load_balancer: spec.load_balancer.clone(),
+        tls: spec.tls.clone(),
+        api_keys: None,
         upstreams,
     })
 }

@@ -11,7 +11,7 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use spec::LoadBalancingPolicy;
+use spec::{LoadBalancer, LoadBalancingPolicy, Tls};
 
 use crate::time::Timestamp;
 
@@ -33,11 +33,23 @@ pub struct RoutingTable {
     pub listen: SocketAddr,
     /// How a replica is chosen.
     pub policy: LoadBalancingPolicy,
-    /// Seconds of silence from a replica after which a request is given up.
-    pub stream_timeout_seconds: f64,
+    /// Timeouts, limits, queue and affinity.
+    #[serde(default)]
+    pub load_balancer: LoadBalancer,
+    /// TLS at the endpoint; the paths are absolute. `None` is plain HTTP.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Who may use the endpoint. `None`: everyone who reaches it.
+    #[serde(default)]
+    pub api_keys: Option<Vec<ApiKeyHash>>,
     /// The replicas that may be given requests.
     pub upstreams: Vec<Upstream>,
 }
+
+/// BLAKE3 of an API key, in lower-case hexadecimal (64 digits). The key itself is nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ApiKeyHash(pub String);
 
 /// One replica in a routing table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +63,9 @@ pub struct Upstream {
     /// Requests per second it is meant for, for `instance_aware_least_load`; 1 where that says
     /// nothing.
     pub weight: f64,
+    /// When it became ready, for the slow start. `None`: long ago.
+    #[serde(default)]
+    pub ready_since: Option<Timestamp>,
 }
 
 /// From the controller to the proxy.

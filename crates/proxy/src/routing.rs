@@ -228,7 +228,10 @@ impl Service {
 }
 
 fn stream_timeout(table: &RoutingTable) -> Duration {
-    let seconds = table.stream_timeout_seconds.min(MAX_STREAM_TIMEOUT_SECONDS);
+    let seconds = table
+        .load_balancer
+        .stream_timeout_seconds
+        .min(MAX_STREAM_TIMEOUT_SECONDS);
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }
 

@@ -115,7 +115,9 @@ mod tests {
             generation,
             listen: "127.0.0.1:30001".parse().unwrap(),
             policy: spec::LoadBalancingPolicy::LeastLoad,
-            stream_timeout_seconds: 120.0,
+            load_balancer: spec::LoadBalancer::default(),
+            tls: None,
+            api_keys: None,
             upstreams: Vec::new(),
         }
     }

@@ -51,7 +51,9 @@ fn load(policy: LoadBalancingPolicy, candidate: &Candidate) -> f64 {
     let in_flight = f64::from(candidate.in_flight);
     match policy {
         LoadBalancingPolicy::RoundRobin => 0.0,
-        LoadBalancingPolicy::LeastLoad => in_flight,
+        LoadBalancingPolicy::LeastLoad
+        | LoadBalancingPolicy::SessionAffinity
+        | LoadBalancingPolicy::PrefixAffinity => in_flight,
         LoadBalancingPolicy::InstanceAwareLeastLoad => in_flight / usable_weight(candidate.weight),
     }
 }

@@ -11,6 +11,8 @@ impl LoadBalancingPolicy {
             Self::RoundRobin => "round_robin",
             Self::LeastLoad => "least_load",
             Self::InstanceAwareLeastLoad => "instance_aware_least_load",
+            Self::SessionAffinity => "session_affinity",
+            Self::PrefixAffinity => "prefix_affinity",
         }
     }
 }

@@ -21,6 +21,7 @@ mod diagnostic;
 mod display;
 mod dotenv;
 mod flatten;
+mod load_balancer;
 mod loader;
 mod merge;
 mod node;
@@ -38,13 +39,14 @@ pub use decode::service::MAX_REPLICAS;
 pub use diagnostic::{Diagnostic, Severity};
 pub use dotenv::parse_env_file;
 pub use hash::{ContentHash, FilesDigest};
+pub use load_balancer::{LoadBalancer, Queue, ReplicaProtocol, SessionAffinity};
 pub use loader::{MAX_DEPTH, MAX_DOCUMENTS, MAX_EXPANDED_BYTES, MAX_NODES};
 pub use overrides::Overrides;
 pub use parse::{Checked, Purpose, check_task, parse_task};
 pub use report::validation_report;
 pub use service::{
-    LoadBalancer, LoadBalancingPolicy, ReadinessProbe, ReplicaPolicy, ServiceSpec, SpotPlacer,
-    TargetQps, Tls,
+    Auth, LoadBalancingPolicy, ReadinessProbe, ReplicaPolicy, ServiceSpec, SpotPlacer, TargetQps,
+    Tls,
 };
 pub use source::{MAX_SOURCE_BYTES, SourceText};
 pub use task::{

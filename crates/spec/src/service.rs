@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::load_balancer::LoadBalancer;
+
 /// Default of `readiness_probe.initial_delay_seconds`.
 pub const DEFAULT_INITIAL_DELAY_SECONDS: f64 = 1200.0;
 /// Default of `readiness_probe.timeout_seconds`.
@@ -39,6 +41,9 @@ pub struct ServiceSpec {
     pub port: u16,
     /// TLS at the endpoint.
     pub tls: Option<Tls>,
+    /// Who may use the endpoint.
+    #[serde(default)]
+    pub auth: Auth,
 }
 
 /// `service.readiness_probe`.
@@ -113,6 +118,22 @@ pub enum LoadBalancingPolicy {
     LeastLoad,
     /// The replica with the fewest requests in flight for its strength.
     InstanceAwareLeastLoad,
+    /// Requests of one session go to one replica, unless it has far more to do than the others.
+    SessionAffinity,
+    /// Requests whose prompts begin alike go to the replica that has seen that beginning, unless it has far more to do
+    /// than the others.
+    PrefixAffinity,
+}
+
+/// `service.auth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Auth {
+    /// Everyone who reaches it, unless a key was made with `sky serve auth create`.
+    #[default]
+    None,
+    /// Whoever shows an API key: `Authorization: Bearer KEY`.
+    ApiKey,
 }
 
 /// `replica_policy.spot_placer`.
@@ -121,13 +142,6 @@ pub enum LoadBalancingPolicy {
 pub enum SpotPlacer {
     /// Cheapest place that has not refused or preempted lately.
     DynamicFallback,
-}
-
-/// `service.load_balancer`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LoadBalancer {
-    /// Seconds of silence from a replica after which a request is given up.
-    pub stream_timeout_seconds: f64,
 }
 
 /// `service.tls`.

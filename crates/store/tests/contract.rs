@@ -20,11 +20,10 @@ fn service_spec() -> ServiceSpec {
         readiness_probe: ReadinessProbe::default(),
         replica_policy: ReplicaPolicy::fixed(2),
         load_balancing_policy: LoadBalancingPolicy::LeastLoad,
-        load_balancer: LoadBalancer {
-            stream_timeout_seconds: 120.0,
-        },
+        load_balancer: LoadBalancer::default(),
         port: 8081,
         tls: None,
+        auth: spec::Auth::None,
     }
 }
 

@@ -334,11 +334,10 @@ pub(crate) fn version(content: &str, replicas: u32, mode: UpdateMode) -> NewVers
         readiness_probe: ReadinessProbe::default(),
         replica_policy: ReplicaPolicy::fixed(replicas),
         load_balancing_policy: LoadBalancingPolicy::LeastLoad,
-        load_balancer: LoadBalancer {
-            stream_timeout_seconds: 120.0,
-        },
+        load_balancer: LoadBalancer::default(),
         port: 8081,
         tls: None,
+        auth: spec::Auth::None,
     };
     let task = Task {
         name: None,

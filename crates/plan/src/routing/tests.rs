@@ -8,12 +8,15 @@ fn table() -> RoutingTable {
         generation: 7,
         listen: ([0, 0, 0, 0], 30001).into(),
         policy: LoadBalancingPolicy::LeastLoad,
-        stream_timeout_seconds: 120.0,
+        load_balancer: LoadBalancer::default(),
+        tls: None,
+        api_keys: None,
         upstreams: vec![Upstream {
             replica_id: 3,
             version: 2,
             address: ([10, 0, 0, 3], 8081).into(),
             weight: 1.0,
+            ready_since: None,
         }],
     }
 }
@@ -39,8 +42,16 @@ fn commands_on_the_wire() {
         &ProxyCommand::Apply { table: table() },
         json!({"command": "apply", "table": {
             "service": "web", "generation": 7, "listen": "0.0.0.0:30001", "policy": "least_load",
-            "stream_timeout_seconds": 120.0, "upstreams": [
-                {"replica_id": 3, "version": 2, "address": "10.0.0.3:8081", "weight": 1.0},
+            "load_balancer": {
+                "stream_timeout_seconds": 120.0, "connect_timeout_seconds": 4.0, "head_timeout_seconds": 30.0,
+                "idle_timeout_seconds": 120.0, "max_request_body_bytes": null, "min_upload_bytes_per_second": 1,
+                "max_connections": 100_000, "max_connections_per_client": null, "max_requests_per_replica": null,
+                "queue": {"max_requests": 1000, "timeout_seconds": 60.0}, "retry_budget_percent": 20.0,
+                "slow_start_seconds": 10.0, "replica_protocol": "auto",
+                "session_affinity": {"header": "x-session-id"}, "access_log": true,
+            },
+            "tls": null, "api_keys": null, "upstreams": [
+                {"replica_id": 3, "version": 2, "address": "10.0.0.3:8081", "weight": 1.0, "ready_since": null},
             ],
         }}),
     );

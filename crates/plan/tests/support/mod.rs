@@ -52,11 +52,10 @@ pub(crate) fn spec(policy: ReplicaPolicy) -> ServiceSpec {
         },
         replica_policy: policy,
         load_balancing_policy: LoadBalancingPolicy::LeastLoad,
-        load_balancer: LoadBalancer {
-            stream_timeout_seconds: 120.0,
-        },
+        load_balancer: LoadBalancer::default(),
         port: 8081,
         tls: None,
+        auth: spec::Auth::None,
     }
 }
 

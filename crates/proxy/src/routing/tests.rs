@@ -12,13 +12,16 @@ fn table(generation: Generation, replicas: &[ReplicaId]) -> RoutingTable {
         version: 1,
         address: "127.0.0.1:8081".parse().unwrap(),
         weight: 1.0,
+        ready_since: None,
     });
     RoutingTable {
         service: "svc".to_owned(),
         generation,
         listen: "127.0.0.1:30001".parse().unwrap(),
         policy: LoadBalancingPolicy::LeastLoad,
-        stream_timeout_seconds: 120.0,
+        load_balancer: spec::LoadBalancer::default(),
+        tls: None,
+        api_keys: None,
         upstreams: upstreams.collect(),
     }
 }

@@ -423,8 +423,10 @@ impl Registry {
         if table.listen.port() == 0 {
             return Err("the endpoint has no port".to_owned());
         }
-        if table.stream_timeout_seconds.is_nan() || table.stream_timeout_seconds <= 0.0 {
-            let seconds = table.stream_timeout_seconds;
+        if table.load_balancer.stream_timeout_seconds.is_nan()
+            || table.load_balancer.stream_timeout_seconds <= 0.0
+        {
+            let seconds = table.load_balancer.stream_timeout_seconds;
             return Err(format!(
                 "stream_timeout_seconds must be above 0, not {seconds}"
             ));

@@ -67,11 +67,11 @@ fn tables_that_cannot_be_served_are_refused_with_the_reason() {
         service: "../x".to_owned(),
         ..good()
     };
-    let silent = RoutingTable {
-        stream_timeout_seconds: 0.0,
+    let mut silent = RoutingTable {
         service: "b".to_owned(),
         ..good()
     };
+    silent.load_balancer.stream_timeout_seconds = 0.0;
     let double = crate::support::numbered_table(free_address(), 9, [(1, replica), (1, replica)]);
     let portless = table("127.0.0.1:0".parse().unwrap(), 9, []);
     let elsewhere = table("192.0.2.1:30001".parse().unwrap(), 9, []);

@@ -175,11 +175,9 @@ fn a_get_lost_on_a_stale_connection_is_sent_again_on_a_new_one() {
 }
 
 fn with_timeout(seconds: f64, replica: &Replica) -> RoutingTable {
-    let table = table(free_address(), 1, [replica.address]);
-    RoutingTable {
-        stream_timeout_seconds: seconds,
-        ..table
-    }
+    let mut table = table(free_address(), 1, [replica.address]);
+    table.load_balancer.stream_timeout_seconds = seconds;
+    table
 }
 
 #[test]

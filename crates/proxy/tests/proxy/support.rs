@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use plan::routing::{Generation, RoutingTable, Upstream};
-use spec::LoadBalancingPolicy;
+use spec::{LoadBalancer, LoadBalancingPolicy};
 
 /// Nothing that is waited for takes this long unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,13 +59,19 @@ pub(crate) fn numbered_table(
         version: 1,
         address,
         weight: 1.0,
+        ready_since: None,
     });
     RoutingTable {
         service: "svc".to_owned(),
         generation,
         listen,
         policy: LoadBalancingPolicy::RoundRobin,
-        stream_timeout_seconds: 60.0,
+        load_balancer: LoadBalancer {
+            stream_timeout_seconds: 60.0,
+            ..LoadBalancer::default()
+        },
+        tls: None,
+        api_keys: None,
         upstreams: upstreams.collect(),
     }
 }

@@ -2,9 +2,10 @@
 
 use super::probe::{Least, bounded};
 use super::{Nulls, Section, Sink, count, probe, unknown_word};
+use crate::load_balancer::LoadBalancer;
 use crate::node::{Node, Value};
 use crate::service::{
-    DEFAULT_STREAM_TIMEOUT_SECONDS, LoadBalancer, LoadBalancingPolicy, ReplicaPolicy, ServiceSpec,
+    Auth, DEFAULT_STREAM_TIMEOUT_SECONDS, LoadBalancingPolicy, ReplicaPolicy, ServiceSpec,
     SpotPlacer, TargetQps, Tls,
 };
 
@@ -48,6 +49,7 @@ pub(crate) fn decode<'n>(sink: &mut Sink<'_>, node: &'n Node) -> Option<Decoded<
             .and_then(|port| u16::try_from(port).ok())
             .unwrap_or(0),
         tls,
+        auth: Auth::default(),
     };
     let policy = section.get("replica_policy");
     Some(Decoded {
@@ -297,6 +299,7 @@ fn load_balancer(sink: &mut Sink<'_>, node: Option<&Node>) -> LoadBalancer {
     });
     LoadBalancer {
         stream_timeout_seconds: read.unwrap_or(DEFAULT_STREAM_TIMEOUT_SECONDS),
+        ..LoadBalancer::default()
     }
 }
 
