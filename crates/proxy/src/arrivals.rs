@@ -30,18 +30,33 @@ struct Bucket {
 impl ArrivalWindow {
     /// Counts one request.
     pub(crate) fn record(&mut self, now: Timestamp) {
-        let at = Timestamp(now.0 - now.0.rem_euclid(BUCKET_MICROS));
+        self.add(Timestamp(now.0 - now.0.rem_euclid(BUCKET_MICROS)), 1, now);
+    }
+
+    fn add(&mut self, at: Timestamp, count: u32, now: Timestamp) {
         match self.buckets.back_mut() {
             // A clock that went back does not open a bucket before the last one.
-            Some(last) if last.at >= at => last.count = last.count.saturating_add(1),
+            Some(last) if last.at >= at => last.count = last.count.saturating_add(count),
             _ => {
                 self.forget_old(now);
                 self.buckets.push_back(Bucket {
                     at,
-                    count: 1,
+                    count,
                     reported: 0,
                 });
             }
+        }
+    }
+
+    /// Whether nothing is counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+
+    /// Takes over what another window counted, which is empty afterwards.
+    pub(crate) fn absorb(&mut self, other: &mut Self, now: Timestamp) {
+        for bucket in other.buckets.drain(..) {
+            self.add(bucket.at, bucket.count, now);
         }
     }
 

@@ -1,12 +1,14 @@
 //! Requests in flight per replica: draining rests on these counts.
 //!
-//! A [`Lease`] is taken in the moment of selection, under the lock of the table, and counts until
-//! it is dropped: at the end of the answer's body, when the client goes away, when both ends of an
+//! A [`Lease`] is taken in the moment of selection (see [`crate::routing`] for the order that makes it safe), and counts
+//! until it is dropped: at the end of the answer's body, when the client goes away, when both ends of an
 //! upgraded connection have closed, on every error. It cannot be counted off twice or forgotten.
 //!
 //! Counts belong to a replica, not to a table: they survive every change of the table until the
 //! last request of a replica that left has ended.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +16,8 @@ use std::time::Duration;
 use plan::routing::{ReplicaId, Upstream};
 
 use crate::clock;
-use crate::routing::Service;
+use crate::routing::View;
+use crate::settings::Settings;
 
 /// How long a replica that failed without an answer is chosen only as the last resort.
 const SUSPECT_TIME: Duration = Duration::from_secs(1);
@@ -87,70 +90,88 @@ fn after(span: Duration) -> u64 {
     clock::monotonic_micros().saturating_add(span.as_micros().try_into().unwrap_or(u64::MAX))
 }
 
-/// One request given to one replica; counts as in flight until dropped.
+/// One request given to one replica; counts as in flight until it ends or is dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    service: Arc<Service>,
-    load: Arc<ReplicaLoad>,
-    upstream: Upstream,
-    stream_timeout: Duration,
+    view: Rc<View>,
+    /// Exists in the view: that was looked at when the lease was taken.
+    index: usize,
+    is_counted: Cell<bool>,
 }
 
 impl Lease {
-    /// Counts the request. Only to be called under the lock of the table that named `upstream`.
-    pub(crate) fn take(
-        service: &Arc<Service>,
-        load: &Arc<ReplicaLoad>,
-        upstream: &Upstream,
-        stream_timeout: Duration,
-    ) -> Self {
+    /// Counts a request at the replica of this index of the view; `None` when the view has turned out to be outdated, or
+    /// has no such index.
+    pub(crate) fn take(view: &Rc<View>, index: usize) -> Option<Self> {
+        let load = view.published.loads.get(index)?;
+        view.published.table.upstreams.get(index)?;
         load.in_flight.fetch_add(1, Ordering::SeqCst);
-        Self {
-            service: Arc::clone(service),
-            load: Arc::clone(load),
-            upstream: upstream.clone(),
-            stream_timeout,
-        }
+        let lease = Self {
+            view: Rc::clone(view),
+            index,
+            is_counted: Cell::new(true),
+        };
+        (view.service.epoch() == view.epoch).then_some(lease)
     }
 
     /// The replica as the table at the time of the selection described it.
     pub(crate) fn upstream(&self) -> &Upstream {
-        &self.upstream
+        &self.view.published.table.upstreams[self.index]
+    }
+
+    fn load(&self) -> &ReplicaLoad {
+        &self.view.published.loads[self.index]
+    }
+
+    /// Timeouts and limits as they were at the time of the selection.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.view.published.settings
     }
 
     /// Silence after which the request is given up.
     pub(crate) fn stream_timeout(&self) -> Duration {
-        self.stream_timeout
+        self.settings().stream_timeout
     }
 
     /// Whether the replica has left the table since.
     pub(crate) fn is_retired(&self) -> bool {
-        self.load.is_retired()
+        self.load().is_retired()
     }
 
     /// A connection to the replica failed: tell the controller, unless it was told a moment ago.
     pub(crate) fn report_failure(&self, error: &str) {
-        if self.load.may_report_failure() {
-            self.service.report_failure(self.load.replica_id, error);
+        let load = self.load();
+        if load.may_report_failure() {
+            self.view.service.report_failure(load.replica_id, error);
         }
     }
 
     /// The replica does not take connections or drops them without an answer: report it, and let
     /// others be chosen first for a moment.
     pub(crate) fn failed(&self, error: &str) {
-        self.load.suspect();
+        self.load().suspect();
         self.report_failure(error);
+    }
+}
+
+impl Lease {
+    /// The replica is done with the request, though the client may not have all of the answer yet.
+    pub(crate) fn end(&self) {
+        if !self.is_counted.replace(false) {
+            return;
+        }
+        let was = self.load().in_flight.fetch_sub(1, Ordering::SeqCst);
+        // The swap of the table marks a replica retired before it reads its count, and this reads
+        // the mark after the count: at least one of the two sees the other, so the end of a drain
+        // is never missed.
+        if was == 1 && self.load().is_retired() {
+            self.view.service.replica_drained();
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let was = self.load.in_flight.fetch_sub(1, Ordering::SeqCst);
-        // The swap of the table marks a replica retired before it reads its count, and this reads
-        // the mark after the count: at least one of the two sees the other, so the end of a drain
-        // is never missed.
-        if was == 1 && self.load.is_retired() {
-            self.service.replica_drained();
-        }
+        self.end();
     }
 }

@@ -35,19 +35,25 @@
 
 mod address_owner;
 mod arrivals;
-mod client_stream;
+mod buffer;
 mod clock;
+mod deadline;
+mod endpoint;
 mod error;
-mod forward;
+mod h1;
+mod h2;
 mod handover;
 mod holder;
 mod lease;
 mod log;
 mod paths;
-mod pool;
+mod peer;
 mod routing;
 mod saved_tables;
 mod select;
+mod settings;
+mod stream;
+mod upstream;
 mod worker;
 
 pub use error::ProxyError;

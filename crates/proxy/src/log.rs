@@ -8,6 +8,6 @@ mod event;
 mod rotating_file;
 mod writer;
 
-pub(crate) use self::access::{Outcome, RequestRecord};
+pub(crate) use self::access::{AccessLines, Outcome, RequestRecord};
 pub(crate) use self::event::{Event, append_event};
 pub(crate) use self::writer::{LogSender, LogWriter};

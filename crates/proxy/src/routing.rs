@@ -1,11 +1,15 @@
 //! The table in force of one service, shared by all threads.
 //!
-//! Selection, counting and the swap of the table happen under one short lock. So a swap is one
-//! instant for all threads: a selection before it is already counted when the swap returns, and a
-//! selection after it reads the new table. This is what an acknowledgement means.
+//! A table is published whole, under a number that grows (the *epoch*). A thread keeps the published table that it saw
+//! last ([`View`]) and asks for nothing but the epoch before it uses it, so choosing a replica takes no lock.
+//!
+//! What an acknowledgement means rests on an order. A selection first counts the request at the replica and then reads
+//! the epoch; a swap first raises the epoch and then reads the counts. So for each pair at least one sees the other: either
+//! the swap finds the request counted, or the selection finds its table outdated, takes the count back and chooses again.
+//! After a swap no request goes to a replica that the new table does not name, but for those that the swap has counted.
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use plan::routing::{Arrivals, Generation, ReplicaId, RoutingTable};
 use tokio::sync::{Notify, mpsc};
@@ -13,11 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::ArrivalWindow;
 use crate::clock;
-use crate::lease::{Lease, ReplicaLoad};
-use crate::select::{Candidate, choose};
+use crate::lease::ReplicaLoad;
+use crate::settings::Settings;
 
-/// Longest stream timeout, in seconds: longer ones are as good as none.
-const MAX_STREAM_TIMEOUT_SECONDS: f64 = 366.0 * 24.0 * 3600.0;
 /// Failures waiting to be reported; more are dropped, since the controller probes on the first.
 pub(crate) const FAILURE_QUEUE: usize = 256;
 
@@ -42,7 +44,11 @@ pub(crate) struct Signals {
 #[derive(Debug)]
 pub(crate) struct Service {
     name: Arc<str>,
+    /// Number of the published table.
+    epoch: AtomicU64,
     routing: Mutex<Routing>,
+    /// Whose turn it is, for all threads.
+    pub(crate) cursor: AtomicUsize,
     arrivals: Mutex<ArrivalWindow>,
     signals: Signals,
     /// Cancelled when the endpoint closes: idle connections end, busy ones after their request.
@@ -51,13 +57,36 @@ pub(crate) struct Service {
 
 #[derive(Debug)]
 struct Routing {
-    table: RoutingTable,
-    stream_timeout: Duration,
-    /// One per upstream of the table, in the same order.
-    loads: Vec<Arc<ReplicaLoad>>,
+    published: Arc<Published>,
     /// Replicas that left the table with requests in flight.
     leaving: Vec<Arc<ReplicaLoad>>,
-    cursor: usize,
+}
+
+/// A table and what is kept beside it.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) table: RoutingTable,
+    /// One per upstream of the table, in the same order.
+    pub(crate) loads: Vec<Arc<ReplicaLoad>>,
+    pub(crate) settings: Settings,
+}
+
+impl Published {
+    fn new(table: RoutingTable, loads: Vec<Arc<ReplicaLoad>>) -> Arc<Self> {
+        Arc::new(Self {
+            settings: Settings::of(&table.load_balancer),
+            table,
+            loads,
+        })
+    }
+}
+
+/// A published table as one thread saw it last.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) service: Arc<Service>,
+    pub(crate) epoch: u64,
+    pub(crate) published: Arc<Published>,
 }
 
 impl Service {
@@ -70,13 +99,12 @@ impl Service {
             .collect();
         Arc::new(Self {
             name: table.service.as_str().into(),
+            epoch: AtomicU64::new(1),
             routing: Mutex::new(Routing {
-                stream_timeout: stream_timeout(&table),
-                table,
-                loads,
+                published: Published::new(table, loads),
                 leaving: Vec::new(),
-                cursor: 0,
             }),
+            cursor: AtomicUsize::new(0),
             arrivals: Mutex::default(),
             signals,
             closing: CancellationToken::new(),
@@ -89,43 +117,59 @@ impl Service {
 
     /// The table in force.
     pub(crate) fn table(&self) -> RoutingTable {
-        self.routing().table.clone()
+        self.routing().published.table.clone()
     }
 
     pub(crate) fn generation(&self) -> Generation {
-        self.routing().table.generation
+        self.routing().published.table.generation
     }
 
     pub(crate) fn closing(&self) -> &CancellationToken {
         &self.closing
     }
 
+    /// Number of the table in force.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// The table in force, for a thread to keep.
+    pub(crate) fn view(self: &Arc<Self>) -> View {
+        let routing = self.routing();
+        View {
+            service: Arc::clone(self),
+            epoch: self.epoch(),
+            published: Arc::clone(&routing.published),
+        }
+    }
+
     /// Puts `table` in force. When this returns, no new request goes to a replica that `table` does
     /// not name.
     pub(crate) fn swap(&self, table: RoutingTable) {
         let mut routing = self.routing();
-        let before: Vec<_> = {
-            let Routing { loads, leaving, .. } = &mut *routing;
-            loads.drain(..).chain(leaving.drain(..)).collect()
-        };
-        for upstream in &table.upstreams {
-            let known = before
-                .iter()
-                .find(|load| load.replica_id == upstream.replica_id);
-            let load = known.map_or_else(|| ReplicaLoad::new(upstream.replica_id), Arc::clone);
-            load.set_retired(false);
-            routing.loads.push(load);
+        let mut before = std::mem::take(&mut routing.leaving);
+        before.extend(routing.published.loads.iter().cloned());
+        let loads: Vec<_> = table
+            .upstreams
+            .iter()
+            .map(|upstream| {
+                let known = before
+                    .iter()
+                    .find(|load| load.replica_id == upstream.replica_id);
+                let load = known.map_or_else(|| ReplicaLoad::new(upstream.replica_id), Arc::clone);
+                load.set_retired(false);
+                load
+            })
+            .collect();
+        before.retain(|load| !loads.iter().any(|kept| Arc::ptr_eq(kept, load)));
+        for load in &before {
+            load.set_retired(true);
         }
-        for load in before {
-            if !routing.loads.iter().any(|kept| Arc::ptr_eq(kept, &load)) {
-                load.set_retired(true);
-                if load.in_flight() > 0 {
-                    routing.leaving.push(load);
-                }
-            }
-        }
-        routing.stream_timeout = stream_timeout(&table);
-        routing.table = table;
+        routing.published = Published::new(table, loads);
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        // Only now: what is counted from here on will be taken back.
+        before.retain(|load| load.in_flight() > 0);
+        routing.leaving = before;
     }
 
     /// Takes the service out of force: nothing can be selected from now on.
@@ -136,60 +180,35 @@ impl Service {
         self.closing.cancel();
     }
 
-    /// Chooses a replica that is not among `tried` and counts the request as in flight there.
-    pub(crate) fn select(self: &Arc<Self>, tried: &[ReplicaId]) -> Option<Lease> {
-        let mut guard = self.routing();
-        let Routing {
-            table,
-            stream_timeout,
-            loads,
-            cursor,
-            ..
-        } = &mut *guard;
-        let index = choose(
-            table.policy,
-            loads.len().min(table.upstreams.len()),
-            cursor,
-            |index| {
-                let (load, upstream) = (loads.get(index)?, table.upstreams.get(index)?);
-                (!tried.contains(&load.replica_id)).then(|| Candidate {
-                    in_flight: load.in_flight(),
-                    weight: upstream.weight,
-                    suspect: load.is_suspect(),
-                })
-            },
-        )?;
-        let (load, upstream) = (loads.get(index)?, table.upstreams.get(index)?);
-        Some(Lease::take(self, load, upstream, *stream_timeout))
-    }
-
     /// Generation and requests in flight: the replicas of the table, then those that left with
     /// some.
     pub(crate) fn in_flight(&self) -> (Generation, Vec<(ReplicaId, u32)>) {
         let mut routing = self.routing();
         routing.leaving.retain(|load| load.in_flight() > 0);
         let counts = routing
+            .published
             .loads
             .iter()
             .chain(&routing.leaving)
             .map(|load| (load.replica_id, load.in_flight()))
             .collect();
-        (routing.table.generation, counts)
+        (routing.published.table.generation, counts)
     }
 
     /// Whether any request of this service is in flight.
     pub(crate) fn is_busy(&self) -> bool {
         let routing = self.routing();
         routing
+            .published
             .loads
             .iter()
             .chain(&routing.leaving)
             .any(|load| load.in_flight() > 0)
     }
 
-    /// Counts a request that arrived.
-    pub(crate) fn record_arrival(&self) {
-        self.arrivals().record(clock::now());
+    /// Counts requests that arrived on one thread.
+    pub(crate) fn record_arrivals(&self, arrivals: &mut ArrivalWindow) {
+        self.arrivals().absorb(arrivals, clock::now());
     }
 
     /// Arrivals not yet reported.
@@ -225,14 +244,6 @@ impl Service {
     fn arrivals(&self) -> MutexGuard<'_, ArrivalWindow> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn stream_timeout(table: &RoutingTable) -> Duration {
-    let seconds = table
-        .load_balancer
-        .stream_timeout_seconds
-        .min(MAX_STREAM_TIMEOUT_SECONDS);
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }
 
 #[cfg(test)]

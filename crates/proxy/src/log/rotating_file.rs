@@ -31,7 +31,12 @@ impl RotatingFile {
 
     /// Adds `line` and a line break. After an error the next call opens the file anew.
     pub(super) fn write_line(&mut self, line: &str) -> io::Result<()> {
-        let result = self.try_write(line);
+        self.write_lines(format!("{line}\n").as_bytes())
+    }
+
+    /// Adds whole lines, line breaks included. After an error the next call opens the file anew.
+    pub(super) fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
+        let result = self.try_write(lines);
         if result.is_err() {
             self.open = None;
         }
@@ -43,7 +48,7 @@ impl RotatingFile {
         self.open.as_mut().map_or(Ok(()), |open| open.file.flush())
     }
 
-    fn try_write(&mut self, line: &str) -> io::Result<()> {
+    fn try_write(&mut self, lines: &[u8]) -> io::Result<()> {
         if self
             .open
             .as_ref()
@@ -71,9 +76,8 @@ impl RotatingFile {
                 })
             }
         };
-        open.file.write_all(line.as_bytes())?;
-        open.file.write_all(b"\n")?;
-        open.size += line.len() as u64 + 1;
+        open.file.write_all(lines)?;
+        open.size += lines.len() as u64;
         Ok(())
     }
 }

@@ -9,13 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::access::AccessEntry;
 use super::event::Event;
 use super::rotating_file::RotatingFile;
 use crate::paths::ProxyPaths;
 
-/// Lines that may wait to be written.
-const QUEUE_LINES: usize = 16 * 1024;
+/// Events and batches of lines that may wait to be written.
+const QUEUE_LINES: usize = 4 * 1024;
 /// Lines written before they are handed to the system though more are waiting.
 const FLUSH_LINES: usize = 1024;
 /// Size at which an access log is rotated, in bytes.
@@ -25,7 +24,7 @@ const EVENT_LOG_BYTES: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug)]
 enum Line {
-    Access(AccessEntry),
+    Access(Arc<str>, Vec<u8>),
     Event(Event),
     Stop,
 }
@@ -38,8 +37,9 @@ pub(crate) struct LogSender {
 }
 
 impl LogSender {
-    pub(super) fn access(&self, entry: AccessEntry) {
-        self.send(Line::Access(entry));
+    /// Whole lines of the access log of a service.
+    pub(super) fn access(&self, service: &Arc<str>, lines: Vec<u8>) {
+        self.send(Line::Access(Arc::clone(service), lines));
     }
 
     pub(crate) fn event(&self, event: Event) {
@@ -111,7 +111,7 @@ impl Files {
 
     fn write(&mut self, line: Line) -> ControlFlow<()> {
         match line {
-            Line::Access(entry) => self.write_access(&entry),
+            Line::Access(service, lines) => self.write_access(&service, &lines),
             Line::Event(event) => self.write_event(&event),
             Line::Stop => return ControlFlow::Break(()),
         }
@@ -120,14 +120,14 @@ impl Files {
 
     // A log that cannot be written (the disk is full, say) must not stop the proxy: such lines are
     // counted as dropped and the count is written once that is possible again.
-    fn write_access(&mut self, entry: &AccessEntry) {
-        if !self.access_logs.contains_key(&entry.service) {
-            let path = self.paths.access_log(&entry.service);
+    fn write_access(&mut self, service: &Arc<str>, lines: &[u8]) {
+        if !self.access_logs.contains_key(service) {
+            let path = self.paths.access_log(service);
             let file = RotatingFile::new(path, ACCESS_LOG_BYTES);
-            self.access_logs.insert(Arc::clone(&entry.service), file);
+            self.access_logs.insert(Arc::clone(service), file);
         }
-        let file = self.access_logs.get_mut(&entry.service);
-        if file.is_some_and(|file| file.write_line(&entry.to_line()).is_err()) {
+        let file = self.access_logs.get_mut(service);
+        if file.is_some_and(|file| file.write_lines(lines).is_err()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

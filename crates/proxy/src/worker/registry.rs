@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use plan::routing::{Generation, ProxyReport, RoutingTable, Upstream};
+use plan::routing::{Generation, ProxyReport, RoutingTable};
 use tokio::sync::{mpsc, oneshot};
 
 use super::holder_link::HolderLink;
@@ -165,7 +165,7 @@ impl Registry {
         }
         self.check(&table)?;
         let (name, generation, listen) = (table.service.clone(), table.generation, table.listen);
-        let upstreams: Arc<[Upstream]> = table.upstreams.as_slice().into();
+        let replicas = table.upstreams.len();
         let service = match &before {
             Some(entry) => Arc::clone(&entry.service),
             None => Service::new(table.clone(), self.signals.clone()),
@@ -189,14 +189,7 @@ impl Registry {
         if let Some(old) = before.filter(|old| old.bound && old.listen != listen) {
             self.shut(old.listen, holder).await;
         }
-        for thread in &self.threads {
-            let upstreams = Arc::clone(&upstreams);
-            let _ = thread.send(Order::Keep {
-                service: Arc::clone(&service),
-                upstreams,
-            });
-        }
-        let detail = format!("generation {generation}, {} replicas", upstreams.len());
+        let detail = format!("generation {generation}, {replicas} replicas");
         self.logs
             .event(Event::new("table_applied", detail).of(&name));
         self.entries.insert(

@@ -5,27 +5,27 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use plan::routing::Upstream;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::{interval, sleep};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::serve_connection;
-use crate::forward::Endpoint;
+use crate::clock;
+use crate::deadline::{self, TICK};
+use crate::endpoint::Endpoint;
 use crate::log::{Event, LogSender};
-use crate::pool::Pool;
 use crate::routing::Service;
 
-/// How often idle connections to replicas are looked through.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause when no connection can be accepted, for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A want that goes on is logged once in this many pauses.
@@ -46,11 +46,6 @@ pub(super) enum Order {
         address: SocketAddr,
         closed: oneshot::Sender<()>,
     },
-    /// Keep idle connections of `service` to these replicas only.
-    Keep {
-        service: Arc<Service>,
-        upstreams: Arc<[Upstream]>,
-    },
     /// Accept no more, finish, end; `accept_waiting` says whether what waits is accepted first.
     Drain {
         accept_waiting: bool,
@@ -60,22 +55,29 @@ pub(super) enum Order {
 
 /// Starts a thread; it ends after `Drain` or when the sender is dropped.
 pub(super) fn start(number: usize, logs: LogSender) -> io::Result<mpsc::UnboundedSender<Order>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let (sender, orders) = mpsc::unbounded_channel();
+    let (started, result) = std::sync::mpsc::sync_channel(1);
     thread::Builder::new()
         .name(format!("proxy-{number}"))
         .spawn(move || {
             let _guard = AbortOnPanic;
-            let thread = ServingThread {
-                logs,
-                tasks: TaskTracker::new(),
-                endpoints: HashMap::new(),
-                accepting: HashMap::new(),
-            };
-            runtime.block_on(thread.run(orders));
+            // Its tasks never leave this thread, so nothing of theirs has to be shared or locked.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => {
+                    let _ = started.send(Ok(()));
+                    runtime.block_on(ServingThread::new(logs).run(orders));
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
         })?;
+    result
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the thread ended before it served")))?;
     Ok(sender)
 }
 
@@ -94,19 +96,29 @@ impl Drop for AbortOnPanic {
 struct ServingThread {
     logs: LogSender,
     tasks: TaskTracker,
-    endpoints: HashMap<Arc<str>, Arc<Endpoint>>,
+    endpoints: HashMap<Arc<str>, Rc<Endpoint>>,
     accepting: HashMap<SocketAddr, Vec<AcceptLoop>>,
 }
 
 struct AcceptLoop {
     stop: CancellationToken,
     /// Gives the listener back.
-    task: JoinHandle<(TcpListener, Arc<Endpoint>)>,
+    task: JoinHandle<(TcpListener, Rc<Endpoint>)>,
 }
 
 impl ServingThread {
+    fn new(logs: LogSender) -> Self {
+        Self {
+            logs,
+            tasks: TaskTracker::new(),
+            endpoints: HashMap::new(),
+            accepting: HashMap::new(),
+        }
+    }
+
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
-        let mut sweep = interval(SWEEP_INTERVAL);
+        let mut sweep = interval(TICK);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let order = tokio::select! {
                 order = orders.recv() => order,
@@ -127,11 +139,6 @@ impl ServingThread {
                 Some(Order::Close { address, closed }) => {
                     self.close(address, true).await;
                     let _ = closed.send(());
-                }
-                Some(Order::Keep { service, upstreams }) => {
-                    if let Some(endpoint) = self.endpoints.get(service.name()) {
-                        endpoint.pool.keep_only(&upstreams);
-                    }
                 }
                 Some(Order::Drain {
                     accept_waiting,
@@ -155,7 +162,7 @@ impl ServingThread {
         let listener = TcpListener::from_std(StdTcpListener::from(listener))?;
         let endpoint = self.endpoint(service);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(accept_loop(listener, endpoint, stop.clone()));
+        let task = spawn_local(accept_loop(listener, endpoint, stop.clone()));
         self.accepting
             .entry(address)
             .or_default()
@@ -165,19 +172,14 @@ impl ServingThread {
 
     /// The service as this thread serves it. One of the same name that was withdrawn is another
     /// service.
-    fn endpoint(&mut self, service: &Arc<Service>) -> Arc<Endpoint> {
+    fn endpoint(&mut self, service: &Arc<Service>) -> Rc<Endpoint> {
         let known = self.endpoints.get(service.name());
         if let Some(endpoint) = known.filter(|known| Arc::ptr_eq(&known.service, service)) {
-            return Arc::clone(endpoint);
+            return Rc::clone(endpoint);
         }
-        let endpoint = Arc::new(Endpoint {
-            service: Arc::clone(service),
-            pool: Pool::default(),
-            logs: self.logs.clone(),
-            tasks: self.tasks.clone(),
-        });
+        let endpoint = Endpoint::new(Arc::clone(service), self.logs.clone(), self.tasks.clone());
         self.endpoints
-            .insert(Arc::clone(service.name()), Arc::clone(&endpoint));
+            .insert(Arc::clone(service.name()), Rc::clone(&endpoint));
         endpoint
     }
 
@@ -191,8 +193,12 @@ impl ServingThread {
                 accept_waiting_connections(listener, &endpoint);
             }
         }
+        let before = self.endpoints.len();
         self.endpoints
             .retain(|_, endpoint| !endpoint.service.closing().is_cancelled());
+        if self.endpoints.len() < before {
+            deadline::wake_all();
+        }
     }
 
     async fn drain(&mut self, accept_waiting: bool) {
@@ -201,21 +207,34 @@ impl ServingThread {
             self.close(address, accept_waiting).await;
         }
         self.tasks.close();
-        self.tasks.wait().await;
+        let mut sweep = interval(TICK);
+        loop {
+            tokio::select! {
+                () = self.tasks.wait() => return,
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
     }
 
+    /// What is done once per tick, so that requests need not do it.
     fn sweep(&self) {
+        deadline::sweep();
+        clock::follow_wall_clock();
+        let mut closing = false;
         for endpoint in self.endpoints.values() {
-            endpoint.pool.sweep();
+            closing |= endpoint.sweep();
+        }
+        if closing {
+            deadline::wake_all();
         }
     }
 }
 
 async fn accept_loop(
     listener: TcpListener,
-    endpoint: Arc<Endpoint>,
+    endpoint: Rc<Endpoint>,
     stop: CancellationToken,
-) -> (TcpListener, Arc<Endpoint>) {
+) -> (TcpListener, Rc<Endpoint>) {
     let mut pauses: u32 = 0;
     loop {
         let accepted = tokio::select! {
@@ -243,7 +262,7 @@ async fn accept_loop(
 }
 
 /// What has been connected but not accepted would be reset when the listener closes.
-fn accept_waiting_connections(listener: TcpListener, endpoint: &Arc<Endpoint>) {
+fn accept_waiting_connections(listener: TcpListener, endpoint: &Rc<Endpoint>) {
     let Ok(listener) = listener.into_std() else {
         return;
     };
@@ -257,10 +276,10 @@ fn accept_waiting_connections(listener: TcpListener, endpoint: &Arc<Endpoint>) {
     }
 }
 
-fn spawn_connection(stream: TcpStream, peer: SocketAddr, endpoint: &Arc<Endpoint>) {
+fn spawn_connection(stream: TcpStream, peer: SocketAddr, endpoint: &Rc<Endpoint>) {
     endpoint
         .tasks
-        .spawn(serve_connection(stream, peer, Arc::clone(endpoint)));
+        .spawn_local(serve_connection(stream, peer, Rc::clone(endpoint)));
 }
 
 fn is_want_of_resources(error: &io::Error) -> bool {

@@ -20,7 +20,7 @@ fn http_1_0_is_served_without_chunks() {
     client.send("GET / HTTP/1.0\r\n\r\n");
     let answer = client.answer();
     assert_eq!(answer.text(), "old");
-    assert!(answer.head.first_line.starts_with("HTTP/1.0 200") && !answer.head.is_chunked());
+    assert!(answer.head.first_line.starts_with("HTTP/1.1 200") && !answer.head.is_chunked());
     assert_eq!(replica.heads()[0].first_line, "GET / HTTP/1.1");
 }
 

@@ -9,10 +9,10 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::time::timeout;
 
+use super::pool::{Pool, Sender, connect};
 use super::request_body::{RequestBody, UploadProgress};
 use crate::clock;
 use crate::lease::Lease;
-use crate::pool::{Pool, Sender, connect};
 
 /// How often it is looked whether the client still keeps the replica waiting.
 const UPLOAD_CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -5,21 +5,21 @@
 //! `X-Forwarded-Host` are set where absent. `Host` stays as received. Answers: headers of one
 //! connection are removed, nothing is added.
 
-use std::net::IpAddr;
-
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Method, Uri, Version, request, response};
-use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Response, StatusCode};
 
 use super::answer::{AnswerBody, OwnAnswer};
+use crate::h1::new_request_id;
 use crate::log::RequestRecord;
+use crate::peer::Peer;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -43,25 +43,6 @@ impl Rejection {
     }
 }
 
-/// Whether the client says that it will send no further request on this connection.
-pub(super) fn is_last_request(request: &Request<Incoming>) -> bool {
-    let named = |option| has_connection_option(request.headers(), option);
-    named("close") || (request.version() == Version::HTTP_10 && !named("keep-alive"))
-}
-
-/// Whether the client asks for another protocol on this connection. The upgrade to HTTP/2 is passed
-/// over: it is obsolete (RFC 9113 section 3.1), it would end the rewriting of heads, and whoever
-/// asks can do without.
-pub(super) fn wants_upgrade<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    request.version() == Version::HTTP_11
-        && request.method() != Method::CONNECT
-        && has_connection_option(headers, "upgrade")
-        && headers
-            .get(UPGRADE)
-            .is_some_and(|protocol| protocol != "h2c")
-}
-
 /// Whether doing it twice is the same as doing it once (RFC 9110 section 9.2.2).
 pub(super) fn is_idempotent(method: &Method) -> bool {
     matches!(
@@ -70,13 +51,11 @@ pub(super) fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-/// Makes the head of a client's request the head of a request to a replica. `upgrade` says whether
-/// the client asks for another protocol, see [`wants_upgrade`].
+/// Makes the head of a client's request the head of a request to a replica.
 pub(super) fn prepare_request(
     parts: &mut request::Parts,
-    peer: IpAddr,
+    peer: &Peer,
     has_body: bool,
-    upgrade: bool,
 ) -> Result<(), Rejection> {
     if parts.method == Method::CONNECT {
         let detail = "CONNECT is for forward proxies; this is an endpoint of a service";
@@ -90,13 +69,9 @@ pub(super) fn prepare_request(
     parts.version = Version::HTTP_11;
 
     let headers = &mut parts.headers;
-    let upgrade = headers.get(UPGRADE).filter(|_| upgrade).cloned();
     let takes_trailers = has_option(headers, &TE, "trailers");
     remove_connection_headers(headers);
-    if let Some(protocol) = upgrade {
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, protocol);
-    } else if takes_trailers {
+    if takes_trailers {
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -111,20 +86,6 @@ pub(super) fn prepare_request(
 pub(super) fn clean_answer(parts: &mut response::Parts) {
     remove_connection_headers(&mut parts.headers);
     parts.version = Version::HTTP_11;
-}
-
-/// The answer that tells the client that the protocol is switched.
-pub(super) fn upgrade_answer(mut parts: response::Parts) -> Response<AnswerBody> {
-    let protocol = parts.headers.get(UPGRADE).cloned();
-    remove_connection_headers(&mut parts.headers);
-    parts
-        .headers
-        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    if let Some(protocol) = protocol {
-        parts.headers.insert(UPGRADE, protocol);
-    }
-    parts.version = Version::HTTP_11;
-    Response::from_parts(parts, AnswerBody::empty())
 }
 
 /// One `Host` (RFC 9112 section 3.2): an absolute target overrules it, HTTP/1.0 may lack it.
@@ -196,8 +157,7 @@ fn remove_connection_headers(headers: &mut HeaderMap) {
     }
 }
 
-fn add_forwarded(headers: &mut HeaderMap, peer: IpAddr) {
-    let peer = peer.to_canonical();
+fn add_forwarded(headers: &mut HeaderMap, peer: &Peer) {
     let before = headers
         .get_all(X_FORWARDED_FOR)
         .iter()
@@ -207,20 +167,25 @@ fn add_forwarded(headers: &mut HeaderMap, peer: IpAddr) {
         chain.extend_from_slice(value);
         chain.extend_from_slice(b", ");
     }
-    chain.extend_from_slice(peer.to_string().as_bytes());
+    chain.extend_from_slice(peer.text());
     if let Ok(chain) = HeaderValue::from_bytes(&chain) {
         headers.insert(X_FORWARDED_FOR, chain);
     }
     headers
         .entry(X_FORWARDED_PROTO)
-        .or_insert(HeaderValue::from_static("http"));
+        .or_insert(HeaderValue::from_static(if peer.is_tls {
+            "https"
+        } else {
+            "http"
+        }));
     if let Some(host) = headers.get(HOST).filter(|host| !host.is_empty()).cloned() {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
-}
-
-fn has_connection_option(headers: &HeaderMap, option: &str) -> bool {
-    has_option(headers, &CONNECTION, option)
+    if headers.get(X_REQUEST_ID).is_none_or(HeaderValue::is_empty)
+        && let Ok(id) = HeaderValue::from_bytes(&new_request_id())
+    {
+        headers.insert(X_REQUEST_ID, id);
+    }
 }
 
 fn has_option(headers: &HeaderMap, name: &HeaderName, option: &str) -> bool {

@@ -1,113 +1,72 @@
-//! The life of one request, from its head at the client's connection to the last byte of the
-//! answer.
+//! The path of requests that come over HTTP/2, on top of hyper: from their head to the last byte of the answer.
 //!
 //! Phases: check and rewrite the head (`headers`), choose a replica and count the request there
-//! ([`crate::routing`]), send it (`attempt`), choose again where that is harmless, pass the
-//! answer on while it comes (`answer`), or join both connections after an upgrade (`upgrade`).
-//!
-//! # When a request is sent again
-//!
-//! | what failed | sent again |
-//! |---|---|
-//! | no connection to the replica | any request, to another replica |
-//! | a kept connection was closed before a byte was written | any request, on a new connection |
-//! | the replica may have read it, no head of an answer came | idempotent methods without a body |
-//! | silence for the stream timeout | never: 504 |
-//! | the head of the answer was passed on | never: the client's connection is cut |
+//! ([`crate::endpoint`]), send it (`attempt`), choose again where that is harmless, pass the answer on while it comes
+//! (`answer`). When a request is sent again is the same as on the path of HTTP/1.1 ([`crate::h1`]), but that a body, once
+//! begun, is never sent again.
 
 mod answer;
 mod attempt;
 mod headers;
+mod pool;
 mod request_body;
-mod upgrade;
+mod serve;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::Future;
+use std::rc::Rc;
 
 use hyper::body::{Body, Incoming};
-use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use plan::routing::ReplicaId;
-use tokio_util::task::TaskTracker;
 
-pub(crate) use self::answer::AnswerBody;
-pub(crate) use self::request_body::{RequestBody, UploadProgress};
+pub(crate) use self::pool::Pool;
+pub(crate) use self::request_body::UploadProgress;
+pub(crate) use self::serve::serve;
 
-use self::answer::OwnAnswer;
+use self::answer::{AnswerBody, OwnAnswer};
 use self::attempt::{Failure, Reply, attempt};
-use crate::client_stream::HalfClose;
+use self::request_body::RequestBody;
+use crate::endpoint::Endpoint;
 use crate::lease::Lease;
-use crate::log::{LogSender, RequestRecord};
-use crate::pool::Pool;
-use crate::routing::Service;
+use crate::log::RequestRecord;
+use crate::peer::Peer;
 
 /// Attempts per request, on replicas that take no connection included.
 const MAX_ATTEMPTS: usize = 8;
 /// How often a request that may have reached a replica is sent again.
 const MAX_REPLAYS: usize = 2;
 
-/// One service as one thread serves it.
-#[derive(Debug)]
-pub(crate) struct Endpoint {
-    pub(crate) service: Arc<Service>,
-    pub(crate) pool: Pool,
-    pub(crate) logs: LogSender,
-    /// Everything that must end before the thread may.
-    pub(crate) tasks: TaskTracker,
-}
-
-/// One connection of a client.
-#[derive(Debug)]
-pub(crate) struct ClientConnection {
-    pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) peer: IpAddr,
-    pub(crate) half_close: Arc<HalfClose>,
-    /// Whether a request has been read from it yet.
-    pub(crate) used: AtomicBool,
-}
-
-/// Answers one request. Whatever happens is an answer or, once the answer has begun, the end of the
-/// connection.
-///
-/// The record and the half-close are settled before the future is first polled: the end of the
-/// client's sending may be read in the same turn as the head, and drop the future unpolled.
-pub(crate) fn forward(
-    client: Arc<ClientConnection>,
+/// Answers one request. Whatever happens is an answer or, once the answer has begun, the end of the stream.
+fn forward(
+    endpoint: &Rc<Endpoint>,
+    peer: Peer,
     request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
-    client.used.store(true, Ordering::Relaxed);
-    if headers::is_last_request(&request) {
-        client.half_close.expect_no_more_requests();
-    }
-    let endpoint = &client.endpoint;
-    let record = RequestRecord::start(&endpoint.logs, endpoint.service.name(), &request);
-    async move { Ok(respond(&client, request, record).await) }
+) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
+    let endpoint = Rc::clone(endpoint);
+    let target = request.uri().path().as_bytes();
+    let record = RequestRecord::start(&endpoint, request.method().as_str().as_bytes(), target);
+    async move { Ok(respond(&endpoint, &peer, request, record).await) }
 }
 
 async fn respond(
-    client: &ClientConnection,
-    mut request: Request<Incoming>,
+    endpoint: &Rc<Endpoint>,
+    peer: &Peer,
+    request: Request<Incoming>,
     mut record: RequestRecord,
 ) -> Response<AnswerBody> {
-    let endpoint = &client.endpoint;
-    let wants_upgrade = headers::wants_upgrade(&request);
-    let client_upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
     let has_body = !body.is_end_stream();
-    if let Err(rejection) =
-        headers::prepare_request(&mut parts, client.peer, has_body, wants_upgrade)
-    {
+    if let Err(rejection) = headers::prepare_request(&mut parts, peer, has_body) {
         return rejection.into_answer(record);
     }
-    let body = RequestBody::new(body, &client.half_close);
+    let body = RequestBody::new(body);
     record.watch_upload(body.progress());
-    endpoint.service.record_arrival();
+    endpoint.record_arrival(record.started());
 
     let request = Request::from_parts(parts, body);
     match route(endpoint, request, &mut record).await {
-        Ok((lease, reply)) => finish(endpoint, lease, reply, record, client_upgrade),
+        Ok((lease, reply)) => finish(endpoint, lease, reply, record),
         Err(answer) => answer.into_response(record),
     }
 }
@@ -124,7 +83,7 @@ async fn route(
     let mut replays = 0;
     let mut reached = None;
     for _ in 0..MAX_ATTEMPTS {
-        let Some(lease) = endpoint.service.select(&tried) else {
+        let Some(lease) = endpoint.select(&tried) else {
             break;
         };
         record.attempt(lease.upstream());
@@ -210,32 +169,18 @@ impl Repeatable {
 
 /// Turns the reply of a replica into the answer to the client.
 fn finish(
-    endpoint: &Arc<Endpoint>,
+    endpoint: &Rc<Endpoint>,
     lease: Lease,
-    mut reply: Reply,
+    reply: Reply,
     mut record: RequestRecord,
-    client_upgrade: Option<OnUpgrade>,
 ) -> Response<AnswerBody> {
     if reply.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(client_upgrade) = client_upgrade else {
-            let error = "the replica switched protocols without being asked";
-            return OwnAnswer::replica_failed(error, false).into_response(record);
-        };
-        record.answered(StatusCode::SWITCHING_PROTOCOLS);
-        let replica_upgrade = hyper::upgrade::on(&mut reply.response);
-        let answer = headers::upgrade_answer(reply.response.into_parts().0);
-        upgrade::join(
-            &endpoint.tasks,
-            client_upgrade,
-            replica_upgrade,
-            lease,
-            record,
-        );
-        return answer;
+        let error = "it switched protocols without being asked";
+        return OwnAnswer::replica_failed(error, false).into_response(record);
     }
     let (mut parts, body) = reply.response.into_parts();
     headers::clean_answer(&mut parts);
-    record.answered(parts.status);
-    let body = answer::ReplicaBody::new(body, reply.sender, Arc::clone(endpoint), lease, record);
+    record.answered(parts.status.as_u16());
+    let body = answer::ReplicaBody::new(body, reply.sender, Rc::clone(endpoint), lease, record);
     Response::from_parts(parts, AnswerBody::Replica(Box::new(body)))
 }

@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use crate::client_stream::HalfClose;
 use crate::clock;
 
 /// How the sending of one body goes.
@@ -62,15 +61,13 @@ pub(crate) struct RequestBody {
 
 struct ClientBody {
     incoming: Incoming,
-    half_close: Arc<HalfClose>,
     progress: Arc<UploadProgress>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, half_close: &Arc<HalfClose>) -> Self {
+    pub(crate) fn new(incoming: Incoming) -> Self {
         let upload = (!incoming.is_end_stream()).then(|| ClientBody {
             incoming,
-            half_close: Arc::clone(half_close),
             progress: Arc::default(),
         });
         Self { upload }
@@ -105,12 +102,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, IncompleteBody>>> {
-        let Some(ClientBody {
-            incoming,
-            half_close,
-            progress,
-        }) = &mut self.upload
-        else {
+        let Some(ClientBody { incoming, progress }) = &mut self.upload else {
             return Poll::Ready(None);
         };
         match Pin::new(incoming).poll_frame(context) {
@@ -122,11 +114,11 @@ impl Body for RequestBody {
                 progress.moved(0);
                 Poll::Ready(None)
             }
-            Poll::Pending if !half_close.poll_ended(context) => {
+            Poll::Pending => {
                 progress.waiting_for_client.store(true, Ordering::Relaxed);
                 Poll::Pending
             }
-            Poll::Pending | Poll::Ready(Some(Err(_))) => {
+            Poll::Ready(Some(Err(_))) => {
                 progress.fail();
                 Poll::Ready(Some(Err(IncompleteBody)))
             }

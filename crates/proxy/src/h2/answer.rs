@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 use tokio::time::{Instant, Sleep};
 
-use super::Endpoint;
 use super::attempt::{Upload, describe, silence_left};
+use super::pool::Sender;
 use crate::clock;
+use crate::endpoint::Endpoint;
 use crate::lease::Lease;
 use crate::log::{Outcome, RequestRecord};
-use crate::pool::Sender;
 
 /// When a client that found no ready replica may ask again, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 5;
@@ -43,12 +43,6 @@ impl fmt::Display for AnswerCut {
 }
 
 impl std::error::Error for AnswerCut {}
-
-impl AnswerBody {
-    pub(super) fn empty() -> Self {
-        Self::Own(None)
-    }
-}
 
 impl Body for AnswerBody {
     type Data = Bytes;
@@ -86,7 +80,7 @@ impl Body for AnswerBody {
 pub(crate) struct ReplicaBody {
     incoming: Incoming,
     sender: Option<Sender>,
-    endpoint: Arc<Endpoint>,
+    endpoint: Rc<Endpoint>,
     lease: Lease,
     record: RequestRecord,
     upload: Upload,
@@ -98,7 +92,7 @@ impl ReplicaBody {
     pub(super) fn new(
         incoming: Incoming,
         sender: Sender,
-        endpoint: Arc<Endpoint>,
+        endpoint: Rc<Endpoint>,
         lease: Lease,
         record: RequestRecord,
     ) -> Self {
@@ -126,7 +120,8 @@ impl ReplicaBody {
                 self.silence.broken();
                 // hyper does not ask again after trailers.
                 self.ended = frame.is_trailers();
-                self.record.sent(frame.data_ref().map_or(0, Bytes::len));
+                self.record
+                    .sent(frame.data_ref().map_or(0, Bytes::len) as u64);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
@@ -279,9 +274,9 @@ impl OwnAnswer {
 
     pub(super) fn into_response(self, mut record: RequestRecord) -> Response<AnswerBody> {
         let text = Bytes::from(json!({ "detail": self.detail }).to_string());
-        record.answered(self.status);
+        record.answered(self.status.as_u16());
         record.outcome(self.outcome);
-        record.sent(text.len());
+        record.sent(text.len() as u64);
         let mut response = Response::new(AnswerBody::Own(Some(text)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

@@ -1,12 +1,16 @@
+use http::Request;
+
 use super::*;
 
 const PEER: &str = "192.0.2.7";
 
+fn peer() -> Peer {
+    Peer::new(format!("{PEER}:1").parse().unwrap(), false)
+}
+
 fn prepared(request: request::Builder) -> Result<request::Parts, Rejection> {
-    let request = request.body(()).unwrap();
-    let upgrade = wants_upgrade(&request);
-    let (mut parts, ()) = request.into_parts();
-    prepare_request(&mut parts, PEER.parse().unwrap(), false, upgrade)?;
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    prepare_request(&mut parts, &peer(), false)?;
     Ok(parts)
 }
 
@@ -98,15 +102,7 @@ fn headers_of_the_connection_are_removed_and_others_stay() {
 }
 
 #[test]
-fn an_upgrade_and_the_wish_for_trailers_are_passed_on() {
-    let request = get("/")
-        .header("connection", "keep-alive, Upgrade")
-        .header("upgrade", "websocket");
-    let headers = prepared(request).unwrap().headers;
-    assert_eq!(
-        (&headers["connection"], &headers["upgrade"]),
-        (&"upgrade".parse().unwrap(), &"websocket".parse().unwrap())
-    );
+fn the_wish_for_trailers_is_passed_on() {
     let headers = prepared(get("/").header("te", "gzip, trailers"))
         .unwrap()
         .headers;
@@ -114,18 +110,6 @@ fn an_upgrade_and_the_wish_for_trailers_are_passed_on() {
         (&headers["connection"], &headers["te"]),
         (&"te".parse().unwrap(), &"trailers".parse().unwrap())
     );
-}
-
-#[test]
-fn an_upgrade_to_http_2_is_passed_over() {
-    let request = get("/")
-        .header("connection", "Upgrade, HTTP2-Settings")
-        .header("upgrade", "h2c")
-        .header("http2-settings", "x");
-    let headers = prepared(request).unwrap().headers;
-    for gone in ["connection", "upgrade", "http2-settings"] {
-        assert!(!headers.contains_key(gone), "{gone}");
-    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use plan::routing::{ReplicaId, Upstream};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::forward::RequestBody;
+use super::request_body::RequestBody;
 
 /// A replica that has not taken a connection after this is passed over. A lost SYN is sent again
 /// after 1 s and 3 s, so two may be lost.
@@ -86,17 +86,11 @@ impl Pool {
         }
     }
 
-    /// Closes the connections to replicas that are not among `upstreams`.
-    pub(crate) fn keep_only(&self, upstreams: &[Upstream]) {
-        self.idle()
-            .retain(|kept, _| upstreams.iter().any(|upstream| key(upstream) == *kept));
-    }
-
-    /// Closes connections that were idle for too long or closed by the replica.
-    pub(crate) fn sweep(&self) {
-        self.idle().retain(|_, kept| {
+    /// Closes connections that were idle for too long, closed by the replica, or lead to none of `upstreams`.
+    pub(crate) fn sweep(&self, upstreams: &[Upstream]) {
+        self.idle().retain(|leads_to, kept| {
             kept.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_TIME);
-            !kept.is_empty()
+            !kept.is_empty() && upstreams.iter().any(|upstream| key(upstream) == *leads_to)
         });
     }
 
@@ -143,9 +137,9 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<Sender> {
         .handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
-    tokio::spawn(async move {
+    tokio::task::spawn_local(async move {
         // Its errors reach whoever waits for an answer on it.
-        let _ = connection.with_upgrades().await;
+        let _ = connection.await;
     });
     Ok(sender)
 }

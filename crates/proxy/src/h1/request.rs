@@ -1,0 +1,272 @@
+//! A request as it goes to a replica: its head composed anew, its body still to come.
+//!
+//! What a proxy changes in a head (RFC 9110 section 7.6, RFC 9112 section 3): the target becomes origin-form, path and
+//! query byte for byte; headers that concern one connection only are left out; `X-Forwarded-For` is extended,
+//! `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Request-Id` are set where absent. Everything else stays as received,
+//! `Host` and `traceparent` among it.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+
+use http1::{
+    BodyLength, FieldName, Fields, Method, Refusal, RequestHead, Span, TargetForm, list_members,
+    read_request,
+};
+
+use super::body::{Body, with_fields};
+use crate::buffer::{Input, Text};
+use crate::peer::Peer;
+
+/// A body of this many bytes or fewer that came with its head is sent together with it, and again where the method
+/// allows.
+const MAX_WHOLE_BODY_BYTES: usize = 16 * 1024;
+
+/// One request, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// What goes to the replica first: the head, and the body where that is whole.
+    pub(super) text: Text,
+    method_length: usize,
+    target: (usize, usize),
+    pub(super) method: Method,
+    pub(super) is_1_1: bool,
+    /// Whether the client keeps the connection for another request.
+    pub(super) keep_alive: bool,
+    pub(super) expects_continue: bool,
+    /// Whether the client asks for another protocol.
+    pub(super) wants_upgrade: bool,
+    /// What is still to come of the body, beyond `text`.
+    pub(super) body: Body,
+    /// Bytes of the body that `text` has.
+    pub(super) body_bytes: u64,
+}
+
+impl Request {
+    /// The method as written.
+    pub(super) fn method_text(&self) -> &[u8] {
+        self.text.get(..self.method_length).unwrap_or_default()
+    }
+
+    /// Path and query.
+    pub(super) fn target(&self) -> &[u8] {
+        let (start, end) = self.target;
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// Whether it may be sent again though a replica may have read it.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.method.is_idempotent() && self.body.has_ended()
+    }
+}
+
+/// Takes the next request from what a client has sent; `None` when its head is not complete yet.
+pub(super) fn take_request(input: &mut Input, peer: &Peer) -> Result<Option<Request>, Refusal> {
+    let bytes = input.bytes();
+    let (mut request, head_length) = with_fields(|fields| {
+        let Some(head) = read_request(bytes, fields)? else {
+            return Ok(None);
+        };
+        let request = compose(&head, fields, bytes, peer);
+        Ok(Some((request, head.length)))
+    })?
+    .map_or((None, 0), |(request, length)| (Some(request), length));
+    if let Some(request) = &mut request {
+        input.consume(head_length);
+        take_whole_body(request, input)?;
+    }
+    Ok(request)
+}
+
+/// Takes a body that is there already, if it is small.
+fn take_whole_body(request: &mut Request, input: &mut Input) -> Result<(), Refusal> {
+    if request.body.has_ended() || request.expects_continue || input.is_empty() {
+        return Ok(());
+    }
+    let mut body = request.body;
+    let passed = body.pass(input.bytes())?;
+    let small = request.method.is_idempotent() || passed.bytes <= 1024;
+    if body.has_ended() && passed.bytes <= MAX_WHOLE_BODY_BYTES && small {
+        request
+            .text
+            .push(input.bytes().get(..passed.bytes).unwrap_or_default());
+        request.body = body;
+        request.body_bytes = passed.data;
+        input.consume(passed.bytes);
+    }
+    Ok(())
+}
+
+fn compose(head: &RequestHead, fields: &Fields, bytes: &[u8], peer: &Peer) -> Request {
+    let mut text = Text::new();
+    let method = head.method_span.of(bytes);
+    text.push(method);
+    text.push(b" ");
+    let target = match head.target.of(bytes) {
+        b"" => b"/",
+        target => target,
+    };
+    text.push(target);
+    text.push(b" HTTP/1.1\r\n");
+    let host = compose_host(&mut text, head, fields, bytes);
+    let forwarded = copy_fields(&mut text, head, fields, bytes);
+    if let Some(protocol) = head.upgrade {
+        text.push(b"Connection: upgrade\r\nUpgrade: ");
+        text.push(protocol.of(bytes));
+        text.push(b"\r\n");
+    } else if fields.has_member(FieldName::Te, bytes, b"trailers") {
+        text.push(b"Connection: te\r\nTE: trailers\r\n");
+    }
+    if head.body == BodyLength::Chunked {
+        text.push(b"Transfer-Encoding: chunked\r\n");
+    }
+    compose_forwarded(&mut text, &forwarded, fields, bytes, host.of(bytes), peer);
+    text.push(b"\r\n");
+    Request {
+        text,
+        method_length: method.len(),
+        target: (method.len() + 1, method.len() + 1 + target.len()),
+        method: head.method,
+        is_1_1: head.is_1_1,
+        keep_alive: head.keep_alive,
+        expects_continue: head.expects_continue,
+        wants_upgrade: head.upgrade.is_some(),
+        body: Body::new(head.body),
+        body_bytes: 0,
+    }
+}
+
+/// Writes `Host` where it is not copied as it came, and says where the host stands.
+fn compose_host(text: &mut Text, head: &RequestHead, fields: &Fields, bytes: &[u8]) -> Span {
+    if let TargetForm::Absolute { authority } = head.form {
+        text.push(b"Host: ");
+        text.push(authority.of(bytes));
+        text.push(b"\r\n");
+        return authority;
+    }
+    match fields.named(FieldName::Host).next() {
+        Some(host) => host.value,
+        None => {
+            // HTTP/1.1, which replicas are spoken to in, wants the header; empty means "none is known".
+            text.push(b"Host: \r\n");
+            Span::default()
+        }
+    }
+}
+
+/// Which of the headers that are set where absent are present.
+#[derive(Default)]
+struct Present {
+    forwarded_for: bool,
+    forwarded_host: bool,
+    forwarded_proto: bool,
+    request_id: bool,
+}
+
+fn copy_fields(text: &mut Text, head: &RequestHead, fields: &Fields, bytes: &[u8]) -> Present {
+    let mut present = Present::default();
+    let absolute = matches!(head.form, TargetForm::Absolute { .. });
+    for field in fields.iter() {
+        let keep = match field.name {
+            FieldName::Other => true,
+            FieldName::Host => !absolute,
+            FieldName::Expect => head.expects_continue,
+            FieldName::XForwardedFor => {
+                present.forwarded_for = true;
+                false
+            }
+            FieldName::XForwardedHost => {
+                present.forwarded_host = true;
+                true
+            }
+            FieldName::XForwardedProto => {
+                present.forwarded_proto = true;
+                true
+            }
+            FieldName::XRequestId => {
+                present.request_id = !field.value.is_empty();
+                present.request_id
+            }
+            name => !name.is_hop_by_hop(),
+        };
+        if keep && !(head.names_connection_headers && is_named(fields, bytes, field)) {
+            text.push(field.line.of(bytes));
+        }
+    }
+    present
+}
+
+/// Whether `Connection` names this header, which then concerns that connection only. The length of the body and the host
+/// are not the sender's to take away (RFC 9110 section 7.6.1).
+pub(super) fn is_named(fields: &Fields, bytes: &[u8], field: &http1::Field) -> bool {
+    if matches!(field.name, FieldName::ContentLength | FieldName::Host) {
+        return false;
+    }
+    let name = field.name_span.of(bytes);
+    fields
+        .named(FieldName::Connection)
+        .flat_map(|connection| list_members(connection.value.of(bytes)))
+        .any(|member| member.eq_ignore_ascii_case(name))
+}
+
+fn compose_forwarded(
+    text: &mut Text,
+    present: &Present,
+    fields: &Fields,
+    bytes: &[u8],
+    host: &[u8],
+    peer: &Peer,
+) {
+    text.push(b"X-Forwarded-For: ");
+    if present.forwarded_for {
+        let before = fields.named(FieldName::XForwardedFor);
+        for value in before.map(|field| field.value.of(bytes)) {
+            if !value.is_empty() {
+                text.push(value);
+                text.push(b", ");
+            }
+        }
+    }
+    text.push(peer.text());
+    text.push(b"\r\n");
+    if !present.forwarded_proto {
+        text.push(b"X-Forwarded-Proto: ");
+        text.push(peer.scheme());
+        text.push(b"\r\n");
+    }
+    if !present.forwarded_host && !host.is_empty() {
+        text.push(b"X-Forwarded-Host: ");
+        text.push(host);
+        text.push(b"\r\n");
+    }
+    if !present.request_id {
+        text.push(b"X-Request-Id: ");
+        text.push(&new_request_id());
+        text.push(b"\r\n");
+    }
+}
+
+/// 32 hexadecimal digits that no other request has: a random number of this thread and a count.
+pub(crate) fn new_request_id() -> [u8; 32] {
+    thread_local! {
+        static NEXT: Cell<(u64, u64)> = Cell::new((RandomState::new().hash_one(0_u8), 0));
+    }
+    let (thread, count) = NEXT.get();
+    NEXT.set((thread, count.wrapping_add(1)));
+    let mut text = [0; 32];
+    let (high, low) = text.split_at_mut(16);
+    write_hex(high, thread);
+    write_hex(low, count);
+    text
+}
+
+fn write_hex(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        let value = u8::try_from(number & 15).unwrap_or(0);
+        *digit = if value < 10 {
+            b'0' + value
+        } else {
+            b'a' + value - 10
+        };
+        number >>= 4;
+    }
+}

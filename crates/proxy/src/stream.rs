@@ -1,0 +1,90 @@
+//! What the request path needs of a connection.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::buffer::Input;
+
+/// A connection that can say that there is something to read before it is given a place to put it.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// Ready when reading is worth trying.
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Makes the end of this connection visible as a failure, for an answer whose end would otherwise look regular.
+    fn reset_on_close(&self);
+}
+
+impl Stream for TcpStream {
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
+    }
+
+    fn reset_on_close(&self) {
+        // If it cannot be set, the connection ends all the same.
+        let _ = rustix::net::sockopt::set_socket_linger(self, Some(std::time::Duration::ZERO));
+    }
+}
+
+/// A connection of which something has been read already, which comes first.
+#[derive(Debug)]
+pub(crate) struct Replayed<S> {
+    stream: S,
+    input: Input,
+}
+
+impl<S> Replayed<S> {
+    pub(crate) fn new(stream: S, input: Input) -> Self {
+        Self { stream, input }
+    }
+}
+
+impl<S: Stream> AsyncRead for Replayed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.input.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let bytes = self.input.bytes();
+        let length = bytes.len().min(buffer.remaining());
+        buffer.put_slice(bytes.get(..length).unwrap_or_default());
+        self.input.consume(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Stream> AsyncWrite for Replayed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
