@@ -17,7 +17,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process, set_child_subreaper, set_parent_process_death_signal,
+    waitpid,
+};
 
 use crate::interrupt;
 use crate::usage::ProcessStat;
@@ -91,29 +94,61 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let mut known = self.tree();
-        signal_all(&known, Signal::TERM);
+        let mut seen = self.tree();
+        signal_all(&[self.child.id()], Signal::TERM);
         let deadline = Instant::now() + PATIENCE;
-        while !known.is_empty() && Instant::now() < deadline {
+        while seen.iter().any(|pid| is_alive(*pid)) && Instant::now() < deadline {
             let _ = self.child.try_wait();
             std::thread::sleep(LOOK_INTERVAL);
-            known.extend(self.tree());
-            known.sort_unstable();
-            known.dedup();
-            known.retain(|pid| is_alive(*pid));
+            seen.extend(self.tree());
+            seen.sort_unstable();
+            seen.dedup();
         }
-        // Again and again: a process may have started another in between.
-        while !known.is_empty() {
-            signal_all(&known, Signal::STOP);
-            let mut all: Vec<u32> = known.iter().copied().flat_map(tree).collect();
-            all.sort_unstable();
-            all.dedup();
-            signal_all(&all, Signal::KILL);
-            let _ = self.child.try_wait();
-            std::thread::sleep(LOOK_INTERVAL);
-            known = all.into_iter().filter(|pid| is_alive(*pid)).collect();
-        }
+        kill(seen);
         let _ = self.child.wait();
+    }
+}
+
+/// Everything that descends from this process. What is left of it is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Descendants(());
+
+impl Descendants {
+    /// From here on orphans of what was started become children of this process (`PR_SET_CHILD_SUBREAPER`): none
+    /// escapes, and none stays as a zombie where the first process of the system waits for nobody.
+    pub(crate) fn adopt() -> anyhow::Result<Self> {
+        set_child_subreaper(Some(Pid::INIT))?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Descendants {
+    fn drop(&mut self) {
+        let own = std::process::id();
+        kill(tree(own).into_iter().filter(|pid| *pid != own).collect());
+    }
+}
+
+/// Kills these processes and what descends from them. All are stopped before any is killed, and again until none is
+/// left: they may start others, and each other.
+fn kill(mut pids: Vec<u32>) {
+    while pids.iter().any(|pid| is_alive(*pid)) {
+        pids.retain(|pid| is_alive(*pid));
+        signal_all(&pids, Signal::STOP);
+        pids = pids.into_iter().flat_map(tree).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        signal_all(&pids, Signal::KILL);
+        std::thread::sleep(LOOK_INTERVAL);
+        pids.iter().for_each(|pid| reap(*pid));
+    }
+    pids.iter().for_each(|pid| reap(*pid));
+}
+
+/// One that is no child of this process, or was waited for already, is no error.
+fn reap(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }
 }
 

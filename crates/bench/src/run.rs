@@ -13,6 +13,7 @@ use crate::certificate::Certificate;
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::peer::{Peer, PeerKind, Setup};
+use crate::process::Descendants;
 use crate::report::{Report, Section};
 use crate::row::{Load, Row};
 use crate::sample::Generator;
@@ -39,6 +40,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     let started = Instant::now();
     interrupt::listen(started + options.hard_limit())?;
+    let _descendants = Descendants::adopt()?;
     let mut run = Run::prepare(options, started)?;
     let mut sections = Vec::new();
     let mut peers = run.start_peers()?;

@@ -169,7 +169,6 @@ pub(crate) struct MachineTimes {
     processors: usize,
     /// Ticks of all of them.
     idle: u64,
-    stolen: u64,
 }
 
 /// What the whole machine did between two snapshots.
@@ -186,12 +185,11 @@ impl MachineTimes {
         let text = fs::read_to_string("/proc/stat").unwrap_or_default();
         let allowed = sched_getaffinity(None);
         let may_use = |processor: usize| allowed.as_ref().is_ok_and(|set| set.is_set(processor));
-        let (processors, idle, stolen) = parse_machine(&text, may_use);
+        let (processors, idle) = parse_machine(&text, may_use);
         Self {
             at: Instant::now(),
             processors,
             idle,
-            stolen,
         }
     }
 
@@ -206,9 +204,9 @@ impl MachineTimes {
     }
 }
 
-/// Number, idle ticks (waiting for disks included) and stolen ticks of the processors that count.
-fn parse_machine(text: &str, counts: impl Fn(usize) -> bool) -> (usize, u64, u64) {
-    let mut sums = (0, 0, 0);
+/// Number and idle ticks (waiting for disks included) of the processors that count.
+fn parse_machine(text: &str, counts: impl Fn(usize) -> bool) -> (usize, u64) {
+    let mut sums = (0, 0);
     for line in text.lines() {
         let mut fields = line.split_whitespace();
         let name = fields.next().unwrap_or_default();
@@ -220,7 +218,6 @@ fn parse_machine(text: &str, counts: impl Fn(usize) -> bool) -> (usize, u64, u64
             let tick = |index: usize| ticks.get(index).copied().unwrap_or(0);
             sums.0 += 1;
             sums.1 += tick(3) + tick(4);
-            sums.2 += tick(7);
         }
     }
     sums
