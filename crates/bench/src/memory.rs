@@ -18,6 +18,8 @@ use crate::{interrupt, streams};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between the last answer and the look at memory.
 const SETTLE: Duration = Duration::from_millis(700);
+/// The first answers bring code into memory and open connections to the backends.
+const WARM_UP_CONNECTIONS: usize = 20;
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// HAProxy's default.
 const HAPROXY_BUFFER_BYTES: u32 = 16_384;
@@ -77,6 +79,7 @@ fn one(kind: PeerKind, setup: &Setup<'_>, connections: usize) -> anyhow::Result<
 
 /// KiB that each of `count` connections adds.
 fn growth(peer: &Peer, address: SocketAddr, path: &str, count: usize) -> anyhow::Result<f64> {
+    drop(streams::open(address, path, WARM_UP_CONNECTIONS, PATIENCE)?);
     let (before, _) = settled(peer)?;
     let open = streams::open(address, path, count, PATIENCE)?;
     let (after, _) = settled(peer)?;

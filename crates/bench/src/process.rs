@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, set_child_subreaper, set_parent_process_death_signal,
-    waitpid,
+    wait, waitpid,
 };
 
 use crate::interrupt;
@@ -126,6 +126,8 @@ impl Drop for Descendants {
     fn drop(&mut self) {
         let own = std::process::id();
         kill(tree(own).into_iter().filter(|pid| *pid != own).collect());
+        // A process with many threads is one to wait for only when the last of them is gone.
+        while let Ok(Some(_)) = wait(WaitOptions::empty()) {}
     }
 }
 

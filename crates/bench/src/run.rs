@@ -16,13 +16,19 @@ use crate::peer::{Peer, PeerKind, Setup};
 use crate::process::Descendants;
 use crate::report::{Report, Section};
 use crate::row::{Load, Row};
-use crate::sample::Generator;
+use crate::sample::{Generator, Sample};
 use crate::series::Series;
+use crate::usage::MachineTimes;
 use crate::{interrupt, memory, scale, wrk};
 
 /// Load before the first round of a row, so that connections to the backends are there.
 const WARM_UP: Duration = Duration::from_millis(200);
-/// Memory and descriptors count from here: what this program itself needs.
+const QUIET_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the machine is watched to see whether it is quiet; long enough for clocks that tick 100 times a second.
+const QUIET_TIME: Duration = Duration::from_millis(200);
+/// Share of the processors in use at which it is.
+const QUIET_LIMIT: f64 = 0.05;
+/// Descriptors that a peer needs for other things than connections.
 const OWN_DESCRIPTORS: u64 = 200;
 
 /// Measures what `options` ask for and prints the report.
@@ -73,17 +79,57 @@ pub(crate) struct Bench {
     pub(crate) generator: Generator,
     pub(crate) duration: Duration,
     pub(crate) rounds: usize,
+    /// How long a measurement waits for other programs to be quiet.
+    pub(crate) quiet_patience: Duration,
     /// Rounds in place of disturbed ones.
     pub(crate) extra_rounds: usize,
 }
 
 impl Bench {
+    /// Measures `peer` once, at a time at which nothing else runs if one can be had.
+    pub(crate) fn measure(
+        &self,
+        peer: &mut Peer,
+        backends: &Backends,
+        load: &Load,
+    ) -> anyhow::Result<Sample> {
+        let deadline = Instant::now() + self.quiet_patience;
+        while Instant::now() < deadline && !is_quiet() {
+            interrupt::check()?;
+        }
+        interrupt::check()?;
+        self.generator.measure(peer, backends, load, self.duration)
+    }
+
+    /// A short load that nobody looks at.
+    pub(crate) fn warm_up(
+        &self,
+        peer: &mut Peer,
+        backends: &Backends,
+        load: &Load,
+    ) -> anyhow::Result<()> {
+        let own = Generator {
+            wrk: false,
+            ..self.generator.clone()
+        };
+        own.measure(peer, backends, load, WARM_UP)?;
+        Ok(())
+    }
+
     /// Whether another round is worth its time.
     pub(crate) fn wants_round<K: Copy + PartialEq>(&self, done: usize, series: &Series<K>) -> bool {
         let enough = self.rounds.div_ceil(2);
         let limit = self.rounds + self.extra_rounds;
         done < self.rounds || (done < limit && series.fewest_clean() < enough)
     }
+}
+
+/// Whether other programs leave the processors alone. To be asked between measurements.
+fn is_quiet() -> bool {
+    let before = MachineTimes::now();
+    std::thread::sleep(QUIET_TIME);
+    let usage = MachineTimes::now().since(&before);
+    usage.busy.as_secs_f64() <= usage.available.as_secs_f64() * QUIET_LIMIT
 }
 
 struct Run<'a> {
@@ -126,6 +172,11 @@ impl<'a> Run<'a> {
             generator,
             duration: options.duration(),
             rounds,
+            quiet_patience: if options.quick {
+                Duration::ZERO
+            } else {
+                QUIET_PATIENCE
+            },
             extra_rounds: if options.quick { 0 } else { rounds },
         };
         Ok(Self {
@@ -170,17 +221,13 @@ impl<'a> Run<'a> {
             self.check_tls(peers)?;
         }
         let duration = self.bench.duration;
-        let (Some(load), Some(warm_up)) = (row.load(duration), row.load(WARM_UP)) else {
+        let Some(load) = row.load(duration) else {
             bail!("no load");
         };
         let mut series = Series::new(peers.iter().map(|peer| peer.kind));
-        if !matches!(load, Load::Closed { tls: true, .. }) {
-            let own = Generator {
-                wrk: false,
-                ..self.bench.generator.clone()
-            };
+        if let Some(warm_up) = row.load(WARM_UP).filter(|_| row != Row::Tls) {
             for peer in peers.iter_mut() {
-                own.measure(peer, &self.bench.backends, &warm_up, WARM_UP)?;
+                self.bench.warm_up(peer, &self.bench.backends, &warm_up)?;
             }
         }
         let mut round = 0;

@@ -1,11 +1,17 @@
 //! What a large table costs: our proxy beside itself.
 
+use std::time::Duration;
+
+use anyhow::bail;
+
 use crate::backends::Backends;
-use crate::interrupt;
 use crate::peer::{Peer, PeerKind, Setup};
 use crate::row::Row;
 use crate::run::Bench;
 use crate::series::Series;
+
+/// Long enough for a connection to each of 1,000 replicas.
+const WARM_UP: Duration = Duration::from_millis(500);
 
 /// Our proxy with little and with much to know.
 #[derive(Clone, Debug)]
@@ -47,19 +53,22 @@ fn measure(
     for (number, setup) in &setups {
         proxies.push((*number, Peer::start(PeerKind::Sky, setup)?));
     }
-    let load = Row::Get64.load(bench.duration).into_iter();
     let mut series = Series::new(setups.iter().map(|(number, _)| *number));
-    for load in load {
-        let mut round = 0;
-        while bench.wants_round(round, &series) {
-            round += 1;
-            eprintln!("{of}: round {round}");
-            for (number, proxy) in &mut proxies {
-                interrupt::check()?;
-                let generator = &bench.generator;
-                let sample = generator.measure(proxy, backends, &load, bench.duration)?;
-                series.add(*number, sample);
-            }
+    let Some(load) = Row::Get64.load(bench.duration) else {
+        bail!("no load");
+    };
+    if let Some(warm_up) = Row::Get64.load(WARM_UP) {
+        for (_, proxy) in &mut proxies {
+            bench.warm_up(proxy, backends, &warm_up)?;
+        }
+    }
+    let mut round = 0;
+    while bench.wants_round(round, &series) {
+        round += 1;
+        eprintln!("{of}: round {round}");
+        for (number, proxy) in &mut proxies {
+            let sample = bench.measure(proxy, backends, &load)?;
+            series.add(*number, sample);
         }
     }
     Ok(Scale { of, series })

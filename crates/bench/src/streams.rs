@@ -1,7 +1,8 @@
 //! Many event streams at once: how soon the first event comes, how long each takes on its way, and whether events
 //! come one by one.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -132,38 +133,35 @@ async fn one(address: SocketAddr, plan: Plan) -> anyhow::Result<Stream> {
     Ok(stream)
 }
 
-/// Opens `count` connections, sends a GET of `path` on each, waits for the first byte of each answer and gives the
-/// connections back, open.
+/// Opens `count` connections one after the other, sends a GET of `path` on each, waits for the first bytes of its
+/// answer and gives the connections back, open.
 ///
 /// # Errors
 ///
-/// When one cannot be had within `patience`, and when the run is interrupted.
+/// When they cannot all be had within `patience`, and when the run is interrupted.
 pub(crate) fn open(
     address: SocketAddr,
     path: &str,
     count: usize,
     patience: Duration,
-) -> anyhow::Result<Vec<std::net::TcpStream>> {
-    use std::io::{Read, Write};
+) -> anyhow::Result<Vec<StdTcpStream>> {
     let deadline = Instant::now() + patience;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
     let mut connections = Vec::with_capacity(count);
-    for _ in 0..count {
-        interrupt::check()?;
-        let mut connection = std::net::TcpStream::connect_timeout(&address, patience)?;
-        connection.write_all(request.as_bytes())?;
-        connections.push(connection);
-    }
-    for (number, connection) in connections.iter_mut().enumerate() {
+    for number in 1..=count {
         interrupt::check()?;
         let left = deadline.saturating_duration_since(Instant::now());
-        connection.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        let left = left.max(Duration::from_millis(1));
+        let mut connection = StdTcpStream::connect_timeout(&address, left)?;
+        connection.set_read_timeout(Some(left))?;
+        connection.write_all(request.as_bytes())?;
         let mut buffer = [0; 4096];
         let read = connection.read(&mut buffer);
         let read = read.with_context(|| format!("answer {number} of {count}"))?;
         if !buffer[..read].starts_with(b"HTTP/1.1 200") {
             bail!("answer {number} of {count} is not 200");
         }
+        connections.push(connection);
     }
     Ok(connections)
 }

@@ -27,7 +27,7 @@ impl Report {
         let _ = write!(
             text,
             "- machine: {}, {} processors, {:.0} GiB\n- kernel: {}\n- peers: {}\n- load: {}\n\
-             - {} rounds of {} s; {} s in all\n",
+             - rounds: {} of {} s for each peer; {} s in all\n",
             machine.processor,
             machine.processors,
             machine.memory_gib,
@@ -256,6 +256,10 @@ fn ratio(summary: Option<Summary>) -> String {
     };
     let spread = summary.spread;
     let (median, min, max) = (spread.median, spread.min, spread.max);
+    if min == max {
+        // One round, or the base itself.
+        return format!("{median:.2}{}", mark(summary));
+    }
     format!("{median:.2} [{min:.2}–{max:.2}]{}", mark(summary))
 }
 
