@@ -1,5 +1,6 @@
 //! Developer tasks.
 
+mod bench_proxy;
 mod generate;
 
 fn main() -> anyhow::Result<()> {
@@ -8,6 +9,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         ["generate"] => generate::write(),
         ["generate", "--check"] => generate::check(),
-        _ => anyhow::bail!("usage: cargo xtask generate [--check]"),
+        ["bench-proxy", options @ ..] => bench_proxy::run(options),
+        _ => anyhow::bail!("usage: cargo xtask generate [--check] | bench-proxy [OPTIONS]"),
     }
 }
