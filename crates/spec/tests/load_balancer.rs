@@ -316,6 +316,41 @@ fn none_of_it_makes_a_new_replica() {
     }
 }
 
+/// The examples of a page: indented blocks that begin with `service:`.
+fn examples(page: &str) -> Vec<String> {
+    let mut examples: Vec<String> = Vec::new();
+    let mut within = false;
+    for line in page.lines() {
+        let code = line.strip_prefix("    ");
+        if code == Some("service:") {
+            examples.push(String::new());
+            within = true;
+        }
+        within &= code.is_some();
+        if let (true, Some(code), Some(example)) = (within, code, examples.last_mut()) {
+            example.push_str(code);
+            example.push('\n');
+        }
+    }
+    examples
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_accepted() {
+    let examples = examples(include_str!("../../../docs/endpoint.md"));
+    assert_eq!(examples.len(), 6);
+    for example in examples {
+        let source = SourceText::new("docs/endpoint.md", format!("{example}{REST}"));
+        let checked = check_task(&source, &Overrides::default(), Purpose::Service);
+        assert!(
+            checked.task.is_some(),
+            "{example}{:#?}",
+            checked.diagnostics
+        );
+        assert!(checked.diagnostics.is_empty(), "{:#?}", checked.diagnostics);
+    }
+}
+
 /// Some settings, as a file may give them.
 fn fields() -> impl Strategy<Value = Json> {
     let seconds = || 1u32..4000;
