@@ -172,9 +172,7 @@ fn name<'n>(sink: &mut Sink<'_>, node: &'n Node, path: &str, what: &str) -> Opti
     if is_token(text) {
         return Some(text);
     }
-    let shown = node
-        .shown()
-        .map_or_else(|| "this".to_owned(), |shown| shown);
+    let shown = node.shown().unwrap_or_else(|| "this".to_owned());
     let message = format!("{shown} cannot be the name of {what}");
     sink.error("invalid-header", node, path, message).help =
         Some("use letters, digits and hyphens, such as `x-session-id`".to_owned());
