@@ -5,6 +5,7 @@
 
 mod connection;
 mod error;
+mod keys;
 mod logs;
 
 use std::path::{Path, PathBuf};

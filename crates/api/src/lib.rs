@@ -10,6 +10,10 @@
 //! | `POST /v1/services/NAME/versions` | [`UpdateRequest`] | [`UpdateResponse`] |
 //! | `POST /v1/services/NAME/down` | [`DownRequest`] | [`Accepted`] |
 //! | `POST /v1/services/NAME/replicas/ID/terminate` | [`DownRequest`] | [`Accepted`] |
+//! | `POST /v1/services/NAME/keys` | [`CreateKeyRequest`] | [`CreatedKey`], with the key, which is never told again |
+//! | `GET /v1/services/NAME/keys` | | [`KeyList`] |
+//! | `DELETE /v1/services/NAME/keys/ID` | | [`KeysChanged`]; that key is revoked |
+//! | `DELETE /v1/services/NAME/keys` | | [`KeysChanged`]; every key is forgotten and none is asked for |
 //! | `GET /v1/services/NAME/logs?target=replica&replica_id=N&follow=true&tail=N` | | plain text, streamed; target `replica`, `controller` or `load_balancer` |
 //! | `GET /v1/services/NAME/events?after=SEQUENCE` | | [`EventList`] |
 //! | `POST /v1/shutdown` | | [`Accepted`]; the server ends, replicas and proxy go on |
@@ -17,9 +21,11 @@
 //! Every error is [`ApiError`] with a status of 4xx or 5xx.
 
 pub mod client;
+pub mod keys;
 pub mod types;
 
 pub use client::{Client, ClientError, LogStream, LogTarget, LogsQuery};
+pub use keys::{CreateKeyRequest, CreatedKey, KeyList, KeyRecord, KeysChanged};
 pub use types::{
     Accepted, ApiError, DownRequest, ErrorCode, EventList, EventRecord, Health, ReplicaRecord,
     RolloutRecord, RolloutState, ServiceList, ServiceRecord, UpRequest, UpResponse, UpdateMode,

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use api::client::SOCKET_NAME;
-use api::{Client, ClientError, DownRequest, ErrorCode, LogTarget, LogsQuery};
+use api::{Client, ClientError, CreateKeyRequest, DownRequest, ErrorCode, LogTarget, LogsQuery};
 
 /// A server for one connection: reads one request, then does as it is told.
 struct Server {
@@ -94,6 +94,49 @@ async fn a_long_poll_says_what_it_has_seen() {
     assert!(matches!(outcome, Err(ClientError::UnexpectedAnswer { .. })));
     let asked = server.request();
     let line = "GET /v1/services/web?after=7&timeout_seconds=1.500 HTTP/1.1\r\n";
+    assert!(asked.starts_with(line), "{asked}");
+}
+
+#[tokio::test]
+async fn a_key_is_told_and_printed_nowhere_else() {
+    let body = r#"{"id": "k-1", "key": "sky-SECRET", "first": true, "in_force": true}"#;
+    let server = Server::answering("200 OK", body);
+    let name = "ci".to_owned();
+    let created = server
+        .client()
+        .create_key("web", &CreateKeyRequest { name })
+        .await
+        .expect("a key");
+    assert_eq!(created.key.reveal(), "sky-SECRET");
+    assert!(!format!("{created:?}").contains("SECRET"));
+    let asked = server.request();
+    assert!(
+        asked.starts_with("POST /v1/services/web/keys HTTP/1.1\r\n"),
+        "{asked}"
+    );
+    assert!(asked.ends_with(r#"{"name":"ci"}"#), "{asked}");
+}
+
+#[tokio::test]
+async fn keys_are_taken_away_one_by_one_or_all_at_once() {
+    let body = r#"{"message": "done", "in_force": false}"#;
+    let server = Server::answering("200 OK", body);
+    let changed = server
+        .client()
+        .revoke_key("web", "k/1")
+        .await
+        .expect("done");
+    assert_eq!(
+        (changed.message.as_str(), changed.in_force),
+        ("done", false)
+    );
+    let asked = server.request();
+    let line = "DELETE /v1/services/web/keys/k%2F1 HTTP/1.1\r\n";
+    assert!(asked.starts_with(line), "{asked}");
+    let server = Server::answering("200 OK", body);
+    server.client().disable_keys("web").await.expect("done");
+    let asked = server.request();
+    let line = "DELETE /v1/services/web/keys HTTP/1.1\r\n";
     assert!(asked.starts_with(line), "{asked}");
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     reason = "there is one of it, for as long as the process lives"
 )]
 pub(crate) enum Command {
-    /// Services: up, update, status, down, logs, validate.
+    /// Services: up, update, status, down, logs, auth, validate.
     Serve {
         #[command(subcommand)]
         command: ServeCommand,
@@ -61,8 +61,25 @@ pub(crate) enum ServeCommand {
     Down(DownArguments),
     /// Show the log of a replica, the controller or the load balancer.
     Logs(LogsArguments),
+    /// API keys of an endpoint.
+    Auth {
+        #[command(subcommand)]
+        command: AuthCommand,
+    },
     /// Say whether YAML files would be accepted; needs no server.
     Validate(ValidateArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthCommand {
+    /// Make an API key and show it, once; from the first one on, requests without a key are refused.
+    Create(AuthCreateArguments),
+    /// Show the API keys of a service, but for the keys themselves.
+    List(AuthListArguments),
+    /// Take an API key out of use.
+    Revoke(AuthRevokeArguments),
+    /// Forget all API keys of a service and ask for none any more.
+    Disable(AuthDisableArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -281,6 +298,46 @@ pub(crate) struct LogsArguments {
     /// Copy logs into ~/sky_logs instead of showing one.
     #[arg(short, long)]
     pub(crate) sync_down: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuthCreateArguments {
+    /// Name of the service.
+    pub(crate) service_name: String,
+    /// What to call the key: whose it is, or what for.
+    #[arg(
+        long = "name",
+        value_name = "LABEL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) label: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuthListArguments {
+    /// Name of the service.
+    pub(crate) service_name: String,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuthRevokeArguments {
+    /// Name of the service.
+    pub(crate) service_name: String,
+    /// Which key: its ID in `sky serve auth list`.
+    pub(crate) key_id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuthDisableArguments {
+    /// Name of the service.
+    pub(crate) service_name: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{ApiCommand, Command, ProxyCommand, ServeCommand};
+use crate::args::{ApiCommand, AuthCommand, Command, ProxyCommand, ServeCommand};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -49,6 +49,12 @@ fn serve(command: ServeCommand) -> Result<ExitCode, Failure> {
         ServeCommand::Status(arguments) => commands::serve::status::run(&arguments),
         ServeCommand::Down(arguments) => commands::serve::down::run(&arguments),
         ServeCommand::Logs(arguments) => commands::serve::logs::run(&arguments),
+        ServeCommand::Auth { command } => match command {
+            AuthCommand::Create(arguments) => commands::serve::auth::create::run(&arguments),
+            AuthCommand::List(arguments) => commands::serve::auth::list::run(&arguments),
+            AuthCommand::Revoke(arguments) => commands::serve::auth::revoke::run(&arguments),
+            AuthCommand::Disable(arguments) => commands::serve::auth::disable::run(&arguments),
+        },
         ServeCommand::Validate(arguments) => commands::serve::validate::run(&arguments),
     }
 }

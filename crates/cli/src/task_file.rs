@@ -53,11 +53,21 @@ pub(crate) fn load(
     overrides.name = name.map(str::to_owned);
     let Checked { task, diagnostics } = check_task(&source, &overrides, Purpose::Service);
     print(&diagnostics, &source);
-    let Some(task) = task else {
+    let Some(mut task) = task else {
         return Err(Failure::Told);
     };
     let base_dir = std::env::current_dir()?;
     files_exist(&task, &base_dir)?;
+    if let Some(tls) = task
+        .service
+        .as_mut()
+        .and_then(|service| service.tls.as_mut())
+    {
+        // The proxy, which reads them again whenever they change, stands elsewhere.
+        for path in [&mut tls.keyfile, &mut tls.certfile] {
+            *path = absolute(&base_dir, path)?;
+        }
+    }
     let yaml = String::from_utf8_lossy(&source.text).into_owned();
     let yaml_path = fs::canonicalize(file).ok().filter(|_| file != "-");
     Ok(TaskFile {
@@ -183,6 +193,16 @@ fn files_exist(task: &Task, base_dir: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The same as text, which is what the task has room for.
+fn absolute(base_dir: &Path, path: &str) -> Result<String, Failure> {
+    resolve(base_dir, path).into_os_string().into_string().map_err(|path| {
+        Failure::Refused(format!(
+            "the TLS file '{}' lies in a folder whose name is not UTF-8; give a path without it",
+            path.display()
+        ))
+    })
 }
 
 fn resolve(base_dir: &Path, path: &str) -> PathBuf {

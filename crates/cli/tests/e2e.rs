@@ -8,6 +8,8 @@ mod bad_versions;
 mod examples;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/keys.rs"]
+mod keys;
 #[path = "e2e/kills.rs"]
 mod kills;
 #[path = "e2e/refusals.rs"]

@@ -1,6 +1,8 @@
 //! What `sky` prints and returns, command by command, against a server that plays a script: fast,
 //! without replicas, and for cases that a real server seldom shows.
 
+#[path = "transcripts/auth.rs"]
+mod auth;
 #[path = "transcripts/down.rs"]
 mod down;
 #[path = "transcripts/fake_server.rs"]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use plan::observation::{Observation, Phase};
 use plan::routing::{ProxyReport, ReplicaId};
 use plan::{Action, Event, ServicePhase, ServiceState, Step};
-use store::{Commit, StoreError, StoredService, VersionRecord};
+use store::{Commit, KeyChange, StoreError, StoredService, VersionRecord};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -46,6 +46,13 @@ pub(crate) enum Message {
     Request {
         /// For what.
         event: Event,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), ControllerError>>,
+    },
+    /// A user makes, revokes or forgets API keys.
+    Keys {
+        /// What.
+        change: KeyChange,
         /// The answer.
         reply: oneshot::Sender<Result<(), ControllerError>>,
     },
@@ -158,6 +165,10 @@ impl Actor {
                 let answer = self.asked(&event).await;
                 let _ = reply.send(answer);
             }
+            Message::Keys { change, reply } => {
+                let answer = self.change_keys(&change).await;
+                let _ = reply.send(answer);
+            }
             Message::Update { next, reply } => {
                 let answer = self.update(*next).await;
                 let _ = reply.send(answer);
@@ -195,10 +206,10 @@ impl Actor {
     }
 
     /// Steps through everything that waits, in order.
-    async fn catch_up(&mut self) -> Result<(), StoreError> {
+    pub(crate) async fn catch_up(&mut self) -> Result<(), StoreError> {
         while let Some((event, settles)) = self.waiting.front().cloned() {
             let settled: Vec<String> = settles.into_iter().collect();
-            if let Err(error) = self.step(&event, &settled, None).await {
+            if let Err(error) = self.step(&event, &settled, None, None).await {
                 self.retry_at = Some(Instant::now() + COMMIT_RETRY);
                 return Err(error);
             }
@@ -272,7 +283,7 @@ impl Actor {
         if let Event::TerminateReplica { replica, purge, .. } = event {
             self.may_terminate(*replica, *purge)?;
         }
-        self.step(event, &[], None)
+        self.step(event, &[], None, None)
             .await
             .map_err(ControllerError::from)
     }
@@ -312,7 +323,7 @@ impl Actor {
         let event = Event::Update {
             version: Box::new(version),
         };
-        self.step(&event, &[], Some(&record)).await?;
+        self.step(&event, &[], Some(&record), None).await?;
         let live = self
             .state
             .replicas
@@ -335,11 +346,12 @@ impl Actor {
     }
 
     /// One step, from event to execution.
-    async fn step(
+    pub(crate) async fn step(
         &mut self,
         event: &Event,
         settled: &[String],
         version: Option<&VersionRecord>,
+        keys: Option<&KeyChange>,
     ) -> Result<(), StoreError> {
         let at = now();
         let Step {
@@ -349,7 +361,8 @@ impl Actor {
         } = plan::step(&self.state, at, event);
         let json = serialised(&state);
         let state = Arc::new(state);
-        if json != self.committed || !actions.is_empty() || !settled.is_empty() {
+        let changes = json != self.committed || keys.is_some();
+        if changes || !actions.is_empty() || !settled.is_empty() {
             for happening in &happenings {
                 let (service, kind) = (&state.name, happening.kind.as_str());
                 tracing::info!(service, kind, "{}", happening.message);
@@ -357,11 +370,13 @@ impl Actor {
             let store = Arc::clone(&self.shared.store);
             let (committing, owed) = (Arc::clone(&state), actions.clone());
             let (settled, version) = (settled.to_vec(), version.cloned());
+            let keys = keys.cloned();
             let work = tokio::task::spawn_blocking(move || {
                 store.commit(Commit {
                     state: &committing,
                     at,
                     version: version.as_ref(),
+                    keys: keys.as_ref(),
                     owed: &owed,
                     settled: &settled,
                     happenings: &happenings,

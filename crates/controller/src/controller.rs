@@ -23,7 +23,7 @@ use crate::snapshots::Snapshots;
 /// The controller of all services of one home.
 #[derive(Clone)]
 pub struct Controller {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the parts of the controller share.
@@ -106,6 +106,17 @@ pub enum ControllerError {
         /// The number.
         replica: ReplicaId,
     },
+    /// There is no API key of that id.
+    #[error("Service '{service}' has no API key '{id}'.")]
+    NoSuchKey {
+        /// The service.
+        service: String,
+        /// The id.
+        id: String,
+    },
+    /// There is an API key of that id; draw another.
+    #[error("the id '{0}' of an API key is taken")]
+    KeyIdTaken(String),
     /// What the service is doing does not allow it.
     #[error("{0}")]
     Conflict(String),
@@ -284,6 +295,7 @@ impl Controller {
             state: &step.state,
             at,
             version: Some(&record),
+            keys: None,
             owed: &step.actions,
             settled: &[],
             happenings: &step.happenings,
@@ -342,7 +354,7 @@ impl Controller {
             .await?
     }
 
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         name: &str,
         message: impl FnOnce(oneshot::Sender<T>) -> Message,

@@ -20,6 +20,7 @@ mod clock;
 mod controller;
 mod execute;
 mod http_probe;
+mod keys;
 mod observe;
 mod probing;
 mod proxy_link;
@@ -27,5 +28,6 @@ mod snapshots;
 
 pub use clock::now;
 pub use controller::{Controller, ControllerError, NewVersion, Updated, View};
+pub use keys::MAX_KEYS;
 pub use proxy_link::{ProxyLauncher, ProxyLink};
 pub use snapshots::{SnapshotError, Snapshots};

@@ -9,6 +9,10 @@ use crate::routing::{ReplicaId, RoutingTable, Version};
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "action")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few are alive at a time, and each is short-lived"
+)]
 pub enum Action {
     /// Launch a replica of a version. Answered by `Launched` or `LaunchFailed`.
     Launch {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::observation::{ErrorClass, Observation};
-use crate::routing::{Arrivals, Generation, ReplicaId, Version};
+use crate::routing::{ApiKeyHash, Arrivals, Generation, ReplicaId, Version};
 use crate::state::VersionState;
 
 /// One event.
@@ -33,6 +33,11 @@ pub enum Event {
         now: bool,
         /// Forget its record even if its end fails, or if it has failed.
         purge: bool,
+    },
+    /// The user made, revoked or forgot API keys.
+    ApiKeys {
+        /// The ones that may use the endpoint from now on. `None`: whether keys are asked for is the YAML's to say.
+        keys: Option<Vec<ApiKeyHash>>,
     },
     /// The provider has taken the launch up.
     Launched {

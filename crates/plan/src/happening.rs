@@ -46,6 +46,8 @@ pub enum HappeningKind {
     RolloutSuperseded,
     /// A version is given up.
     VersionFailed,
+    /// Other API keys than before may use the endpoint.
+    ApiKeysChanged,
     /// The endpoint cannot be had.
     EndpointRefused,
     /// The service is being taken down.
@@ -69,6 +71,7 @@ impl HappeningKind {
             Self::RolloutFailed => "rollout_failed",
             Self::RolloutSuperseded => "rollout_superseded",
             Self::VersionFailed => "version_failed",
+            Self::ApiKeysChanged => "api_keys_changed",
             Self::EndpointRefused => "endpoint_refused",
             Self::ShuttingDown => "shutting_down",
         }

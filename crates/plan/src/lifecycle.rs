@@ -9,7 +9,7 @@ use crate::happening::HappeningKind;
 use crate::observation::{ErrorClass, Exit, Observation, Phase, Stage};
 use crate::replica::Replica;
 use crate::rollout::{self, end_replica};
-use crate::routing::{Generation, ReplicaId, Version};
+use crate::routing::{ApiKeyHash, Generation, ReplicaId, Version};
 use crate::state::ServicePhase;
 use crate::status::ReplicaStatus;
 use crate::{ending, probe};
@@ -29,6 +29,7 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
         } => {
             terminate_replica(context, *replica, *now, *purge);
         }
+        Event::ApiKeys { keys } => api_keys(context, keys.as_deref()),
         Event::Launched { replica } => launched(context, *replica),
         Event::LaunchFailed {
             replica,
@@ -74,6 +75,19 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
             }
         }
     }
+}
+
+fn api_keys(context: &mut Context, keys: Option<&[ApiKeyHash]>) {
+    if context.state.api_keys.as_deref() == keys {
+        return;
+    }
+    context.state.api_keys = keys.map(<[ApiKeyHash]>::to_vec);
+    let message = match keys.map(<[ApiKeyHash]>::len) {
+        None => "the API keys are forgotten".to_owned(),
+        Some(1) => "1 API key may use the endpoint".to_owned(),
+        Some(count) => format!("{count} API keys may use the endpoint"),
+    };
+    context.tell(HappeningKind::ApiKeysChanged, None, None, message);
 }
 
 fn acknowledged(context: &mut Context, generation: Generation, in_flight: &[(ReplicaId, u32)]) {

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use spec::Auth;
+
 use crate::action::Action;
 use crate::context::Context;
 use crate::happening::HappeningKind;
 use crate::replica::Routed;
-use crate::routing::{ReplicaId, RoutingTable, Upstream};
+use crate::routing::{ApiKeyHash, ReplicaId, RoutingTable, Upstream};
 use crate::state::{ServicePhase, ServiceState};
 
 pub(crate) fn route(context: &mut Context) {
@@ -75,7 +77,16 @@ fn wanted(state: &ServiceState) -> Option<RoutingTable> {
         policy: spec.load_balancing_policy,
         load_balancer: spec.load_balancer.clone(),
         tls: spec.tls.clone(),
-        api_keys: None,
+        api_keys: api_keys(state, spec.auth),
         upstreams,
     })
+}
+
+/// Whether keys are asked for, and which. A YAML that asks for them lets nobody in while there is none; keys that were
+/// made stay asked for whatever the YAML says, also when all of them are revoked.
+fn api_keys(state: &ServiceState, auth: Auth) -> Option<Vec<ApiKeyHash>> {
+    match auth {
+        Auth::None => state.api_keys.clone(),
+        Auth::ApiKey => Some(state.api_keys.clone().unwrap_or_default()),
+    }
 }

@@ -71,6 +71,10 @@ pub struct Upstream {
 /// From the controller to the proxy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "command")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few are alive at a time, and each is short-lived"
+)]
 pub enum ProxyCommand {
     /// Put this table in force. A table whose generation is not newer than the one in force is
     /// acknowledged again and changes nothing.

@@ -11,7 +11,7 @@ use crate::autoscale::Autoscaler;
 use crate::backoff::Backoff;
 use crate::replica::Replica;
 use crate::rollout::{Rollout, UpdateMode};
-use crate::routing::{Generation, ReplicaId, RoutingTable, Version};
+use crate::routing::{ApiKeyHash, Generation, ReplicaId, RoutingTable, Version};
 use crate::settings::UpdateSettings;
 use crate::time::{Span, Timestamp};
 
@@ -47,6 +47,10 @@ pub struct ServiceState {
     pub next_replica_id: ReplicaId,
     /// How many replicas are wanted, and why.
     pub autoscaler: Autoscaler,
+    /// The API keys that may use the endpoint. `None`: there never was one, so that the YAML alone says whether keys
+    /// are asked for; an empty list lets nobody in.
+    #[serde(default)]
+    pub api_keys: Option<Vec<ApiKeyHash>>,
     /// The newest routing table, acknowledged or not.
     pub table: Option<RoutingTable>,
     /// Why the endpoint is not there, if the proxy refused the table.
@@ -188,6 +192,7 @@ impl ServiceState {
             replicas: BTreeMap::new(),
             next_replica_id: 1,
             autoscaler,
+            api_keys: None,
             table: None,
             endpoint_error: None,
             first_ready_at: None,

@@ -6,7 +6,7 @@ mod support;
 
 use plan::observation::{ErrorClass, Exit, Observation, Phase, Stage};
 use plan::rollout::UpdateMode;
-use plan::routing::{Arrivals, ReplicaId};
+use plan::routing::{ApiKeyHash, Arrivals, ReplicaId};
 use plan::{Event, ServicePhase, ServiceState, Span, Timestamp, step};
 use proptest::prelude::*;
 use spec::{ReplicaPolicy, TargetQps};
@@ -120,6 +120,11 @@ fn input() -> impl Strategy<Value = Input> {
         1 => (-400i64..2000).prop_map(Input::Passed),
         1 => Just(Input::Told(Event::ProxyConnected)),
         1 => Just(Input::Told(Event::Withdrawn)),
+        1 => prop::option::of(prop::collection::vec(0u8..3, 0..3)).prop_map(|keys| {
+            let hash = |key: u8| ApiKeyHash(format!("{key:064x}"));
+            let keys = keys.map(|keys| keys.into_iter().map(hash).collect());
+            Input::Told(Event::ApiKeys { keys })
+        }),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(now, purge)| {
             Input::Told(Event::Down { now, purge })
         }),

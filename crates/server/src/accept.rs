@@ -9,10 +9,11 @@ use api::{ErrorCode, UpdateMode};
 use controller::{NewVersion, Snapshots};
 use plan::settings::UpdateSettings;
 use spec::files;
-use spec::{FileMountSource, FilesDigest, ResourceCandidate, Task, Workdir};
+use spec::{FileMountSource, FilesDigest, ResourceCandidate, Task, Tls, Workdir};
 use store::{FileSource, VersionFiles};
 
 use crate::error::Refusal;
+use crate::tls_check;
 
 /// First port given to an endpoint (as SkyServe's load balancers).
 pub(crate) const FIRST_ENDPOINT_PORT: u16 = 30001;
@@ -39,22 +40,26 @@ pub(crate) fn version(
     submission: Submission,
 ) -> Result<NewVersion, Refusal> {
     let Submission {
-        task,
+        mut task,
         yaml,
         base_dir,
         yaml_path,
         mode,
     } = submission;
+    if let Some(tls) = task
+        .service
+        .as_mut()
+        .and_then(|service| service.tls.as_mut())
+    {
+        make_absolute(tls, &base_dir);
+    }
     let Some(service) = task.service.clone() else {
         return Err(Refusal::invalid(
             "Service section not found. Add a 'service:' section to the YAML.",
         ));
     };
-    if service.tls.is_some() {
-        // Serving in clear what the user wants encrypted would be worse than not serving it.
-        return Err(Refusal::invalid(
-            "TLS at the endpoint (service.tls) is not supported yet. Remove the section to serve plain HTTP.",
-        ));
+    if let Some(tls) = &service.tls {
+        tls_check::check(tls).map_err(Refusal::invalid)?;
     }
     let missing: Vec<&str> = task.missing_secrets().collect();
     if !missing.is_empty() {
@@ -167,6 +172,13 @@ fn copy(
     Ok((source, files::digest(&entries)))
 }
 
+/// The proxy stands elsewhere than the user.
+fn make_absolute(tls: &mut Tls, base_dir: &Path) {
+    for path in [&mut tls.keyfile, &mut tls.certfile] {
+        *path = resolve(base_dir, path).to_string_lossy().into_owned();
+    }
+}
+
 /// `~` is the user's home; anything relative is relative to where the user stood.
 fn resolve(base_dir: &Path, path: &str) -> PathBuf {
     let home = || std::env::var_os("HOME").map(PathBuf::from);
@@ -257,6 +269,17 @@ mod tests {
         if let Some(home) = std::env::var_os("HOME") {
             assert_eq!(resolve(base, "~/app"), Path::new(&home).join("app"));
         }
+    }
+
+    #[test]
+    fn the_files_of_tls_are_where_the_user_stood() {
+        let mut tls = Tls {
+            keyfile: "tls/key.pem".to_owned(),
+            certfile: "/etc/cert.pem".to_owned(),
+        };
+        make_absolute(&mut tls, Path::new("/base"));
+        assert_eq!(tls.keyfile, "/base/tls/key.pem");
+        assert_eq!(tls.certfile, "/etc/cert.pem");
     }
 
     #[test]

@@ -27,12 +27,12 @@ impl Refusal {
 impl From<ControllerError> for Refusal {
     fn from(error: ControllerError) -> Self {
         let code = match &error {
-            ControllerError::NoSuchService(_) | ControllerError::NoSuchReplica { .. } => {
-                ErrorCode::NotFound
-            }
-            ControllerError::Conflict(_) | ControllerError::Store(StoreError::NameTaken(_)) => {
-                ErrorCode::Conflict
-            }
+            ControllerError::NoSuchService(_)
+            | ControllerError::NoSuchReplica { .. }
+            | ControllerError::NoSuchKey { .. } => ErrorCode::NotFound,
+            ControllerError::Conflict(_)
+            | ControllerError::KeyIdTaken(_)
+            | ControllerError::Store(StoreError::NameTaken(_)) => ErrorCode::Conflict,
             ControllerError::Store(_) | ControllerError::Ending => ErrorCode::Internal,
         };
         match &error {

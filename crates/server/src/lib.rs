@@ -4,6 +4,7 @@
 //! the next server takes up where this one was (see the controller's module doc).
 
 mod accept;
+mod api_key;
 mod error;
 mod home;
 mod logs;
@@ -11,6 +12,7 @@ mod names;
 mod record;
 mod routes;
 mod start;
+mod tls_check;
 
 pub use home::Home;
 pub use start::{Options, ServerError, run};

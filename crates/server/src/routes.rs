@@ -1,5 +1,7 @@
 //! The API's routes; see the table in the `api` crate.
 
+mod keys;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use api::{
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use controller::{Controller, Snapshots, View, now};
 use provider::ReplicaKey;
@@ -60,6 +62,11 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             "/v1/services/{name}/replicas/{id}/terminate",
             post(terminate),
         )
+        .route(
+            "/v1/services/{name}/keys",
+            get(keys::list).post(keys::create).delete(keys::disable),
+        )
+        .route("/v1/services/{name}/keys/{id}", delete(keys::revoke))
         .route("/v1/services/{name}/logs", get(service_logs))
         .route("/v1/services/{name}/events", get(events))
         .route("/v1/shutdown", post(shutdown))

@@ -3,13 +3,15 @@
 //!
 //! It can be written to a file and read again (JSON is YAML), and gives the same task.
 
+mod load_balancer;
+
 use serde_json::{Map, Value as Json, json};
 
 use crate::decode::json_number;
 use crate::decode::resources::DEFAULT_DISK_SIZE_GB;
 use crate::service::{
-    DEFAULT_PROBE_INTERVAL_SECONDS, DEFAULT_STREAM_TIMEOUT_SECONDS, LoadBalancingPolicy,
-    ReplicaPolicy, ServiceSpec, TargetQps,
+    Auth, DEFAULT_PROBE_INTERVAL_SECONDS, LoadBalancingPolicy, ReplicaPolicy, ServiceSpec,
+    TargetQps,
 };
 use crate::task::{
     Choice, FileMountSource, ResourceCandidate, Resources, Task, UNVALUED_SECRETS, Workdir,
@@ -203,12 +205,9 @@ impl ServiceSpec {
         if self.load_balancing_policy != LoadBalancingPolicy::default() {
             object.put("load_balancing_policy", self.load_balancing_policy.name());
         }
-        let timeout = self.load_balancer.stream_timeout_seconds;
-        if timeout != DEFAULT_STREAM_TIMEOUT_SECONDS {
-            object.put(
-                "load_balancer",
-                json!({ "stream_timeout_seconds": json_number(timeout) }),
-            );
+        let settings = self.load_balancer.canonical();
+        if settings != json!({}) {
+            object.put("load_balancer", settings);
         }
         object.put("ports", self.port);
         if let Some(tls) = &self.tls {
@@ -216,6 +215,9 @@ impl ServiceSpec {
                 "tls",
                 json!({ "keyfile": tls.keyfile, "certfile": tls.certfile }),
             );
+        }
+        if self.auth != Auth::default() {
+            object.put("auth", self.auth.name());
         }
         Json::Object(object.0)
     }

@@ -8,6 +8,7 @@ pub(crate) mod amount;
 pub(crate) mod config;
 pub(crate) mod environment;
 pub(crate) mod infra;
+mod load_balancer;
 pub(crate) mod mounts;
 pub(crate) mod ports;
 pub(crate) mod probe;
@@ -318,8 +319,20 @@ pub(crate) fn count(
     min: u32,
     max: u32,
 ) -> Option<u32> {
+    let number = whole(sink, node, path, u64::from(min), u64::from(max))?;
+    u32::try_from(number).ok()
+}
+
+/// An integer between two bounds that may lie far apart.
+pub(crate) fn whole(
+    sink: &mut Sink<'_>,
+    node: &Node,
+    path: &str,
+    min: u64,
+    max: u64,
+) -> Option<u64> {
     let number = integer(sink, node, path)?;
-    if let Ok(number) = u32::try_from(number)
+    if let Ok(number) = u64::try_from(number)
         && (min..=max).contains(&number)
     {
         return Some(number);
@@ -328,6 +341,12 @@ pub(crate) fn count(
     let message = format!("`{name}` must be between {min} and {max}, not {number}");
     sink.error("out-of-range", node, path, message);
     None
+}
+
+/// Whether a text is a token (RFC 9110 section 5.6.2), as names of headers and cookies are.
+pub(crate) fn is_token(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(fits)
 }
 
 /// One of a few words, compared without regard to case; returned as listed.

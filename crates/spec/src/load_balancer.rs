@@ -19,16 +19,18 @@ pub struct LoadBalancer {
     pub head_timeout_seconds: f64,
     /// Seconds that a client may leave its connection unused. Default 120, above 0.
     pub idle_timeout_seconds: f64,
-    /// Bytes that the body of a request may have. `None`, the default, is no limit.
+    /// Bytes that the body of a request may have. `None`, the default, is no limit;
+    /// at least 1.
     pub max_request_body_bytes: Option<u64>,
     /// Bytes per second that a client must send of a body that is waited for, on average over 30 seconds; 0 is no
     /// limit. Default 1: a body that stands still for 30 seconds is given up.
     pub min_upload_bytes_per_second: u64,
     /// Connections that clients may hold at the endpoint. Default 100,000, at least 1.
     pub max_connections: u32,
-    /// Connections that one client address may hold. `None`, the default, is no limit.
+    /// Connections that one client address may hold. `None`, the default, is no limit; at least 1.
     pub max_connections_per_client: Option<u32>,
-    /// Requests in flight that one replica is given; more wait in the queue. `None`, the default, is no limit.
+    /// Requests in flight that one replica is given; more wait in the queue. `None`, the default, is no limit;
+    /// at least 1.
     pub max_requests_per_replica: Option<u32>,
     /// Requests that wait for a replica.
     pub queue: Queue,
@@ -76,6 +78,21 @@ pub enum SessionAffinity {
     Header(String),
     /// The value of this cookie.
     Cookie(String),
+}
+
+impl ReplicaProtocol {
+    /// Every protocol.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Http1, Self::H2c];
+
+    /// How the YAML spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Http1 => "http1",
+            Self::H2c => "h2c",
+        }
+    }
 }
 
 impl Default for LoadBalancer {

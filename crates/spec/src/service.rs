@@ -153,6 +153,31 @@ pub struct Tls {
     pub certfile: String,
 }
 
+impl LoadBalancingPolicy {
+    /// Every policy, in the order in which messages name them.
+    pub const ALL: [Self; 5] = [
+        Self::RoundRobin,
+        Self::LeastLoad,
+        Self::InstanceAwareLeastLoad,
+        Self::SessionAffinity,
+        Self::PrefixAffinity,
+    ];
+}
+
+impl Auth {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::None, Self::ApiKey];
+
+    /// How the YAML spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
 impl ReplicaPolicy {
     /// The largest target that the autoscaler may choose: `max_replicas`, or `min_replicas` when
     /// unset.

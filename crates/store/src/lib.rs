@@ -1,15 +1,17 @@
 //! Durable truth: services, versions, owed actions, events.
 //!
 //! Promise 3, one writer and one transaction: a step's new state, the actions it owes, the actions whose outcome
-//! it has taken in, the version it accepts and what is worth telling are committed together or not at all. What
+//! it has taken in, the version it accepts, the API key it adds or takes away and what is worth telling are committed together or not at all. What
 //! the store says after a crash is therefore a state in which the service has been, with everything it owed then.
 
+mod keys;
 mod migrate;
 mod record;
 mod sqlite;
 
 use plan::{Action, Happening, ServiceState, Timestamp};
 
+pub use keys::{KeyChange, KeyRecord};
 pub use record::{FileSource, StoredEvent, StoredService, VersionFiles, VersionRecord};
 pub use sqlite::SqliteStore;
 
@@ -25,6 +27,8 @@ pub struct Commit<'a> {
     pub at: Timestamp,
     /// The version it accepts.
     pub version: Option<&'a VersionRecord>,
+    /// What it changes of the API keys.
+    pub keys: Option<&'a KeyChange>,
     /// Actions it owes; one with the key of an earlier takes its place.
     pub owed: &'a [Action],
     /// Keys of actions whose outcome it has taken in.
@@ -65,13 +69,19 @@ pub trait Store: Send + Sync {
     /// When the database cannot be read.
     fn snapshots_in_use(&self) -> Result<Vec<String>, StoreError>;
 
+    /// Every API key of a service, revoked ones too, oldest first; none where there is no such service.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn keys(&self, service: &str) -> Result<Vec<KeyRecord>, StoreError>;
+
     /// Forgets a version and settles the action that asked for it.
     ///
     /// # Errors
     /// When the database cannot be written.
     fn forget_version(&self, service: &str, version: u32) -> Result<(), StoreError>;
 
-    /// Forgets a service, its versions and its actions; its events stay.
+    /// Forgets a service, its versions, its actions and its API keys; its events stay.
     ///
     /// # Errors
     /// When the database cannot be written.

@@ -5,8 +5,14 @@ use rusqlite::Connection;
 
 use crate::StoreError;
 
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "initial", include_str!("../migrations/0001_initial.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "initial", include_str!("../migrations/0001_initial.sql")),
+    (
+        2,
+        "api_keys",
+        include_str!("../migrations/0002_api_keys.sql"),
+    ),
+];
 
 pub(crate) fn migrate(connection: &mut Connection, path: &str) -> Result<(), StoreError> {
     connection.execute_batch(

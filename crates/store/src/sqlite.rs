@@ -9,7 +9,10 @@ use plan::{Action, ServiceState};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::migrate::migrate;
-use crate::{Commit, EVENTS_KEPT, Store, StoreError, StoredEvent, StoredService, VersionRecord};
+use crate::{
+    Commit, EVENTS_KEPT, KeyRecord, Store, StoreError, StoredEvent, StoredService, VersionRecord,
+    keys,
+};
 
 /// The store of one home folder.
 #[derive(Debug)]
@@ -164,6 +167,10 @@ impl Store for SqliteStore {
         Ok(digests)
     }
 
+    fn keys(&self, service: &str) -> Result<Vec<KeyRecord>, StoreError> {
+        keys::read(&self.lock(), service)
+    }
+
     fn forget_version(&self, service: &str, version: u32) -> Result<(), StoreError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -238,6 +245,9 @@ fn write_rest(transaction: &Transaction<'_>, commit: Commit<'_>) -> Result<(), S
                 serde_json::to_string(&version.files)?,
             ),
         )?;
+    }
+    if let Some(change) = commit.keys {
+        keys::write(transaction, service, change)?;
     }
     for key in commit.settled {
         transaction.execute(

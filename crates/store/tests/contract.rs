@@ -5,13 +5,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use plan::rollout::UpdateMode;
+use plan::routing::ApiKeyHash;
 use plan::settings::UpdateSettings;
 use plan::{Action, Event, Happening, HappeningKind, ServiceState, Timestamp, VersionState, step};
 use spec::{
     Choice, LoadBalancer, LoadBalancingPolicy, ReadinessProbe, ReplicaPolicy, ResourceCandidate,
     Resources, Secret, ServiceSpec, Task,
 };
-use store::{Commit, FileSource, SqliteStore, Store, StoreError, VersionFiles, VersionRecord};
+use store::{
+    Commit, FileSource, KeyChange, KeyRecord, SqliteStore, Store, StoreError, VersionFiles,
+    VersionRecord,
+};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 
@@ -91,6 +95,7 @@ fn commit<'a>(
         state,
         at: NOW,
         version,
+        keys: None,
         owed,
         settled,
         happenings,
@@ -235,6 +240,70 @@ fn forgetting_a_service_leaves_only_its_events() {
     store
         .create(commit(&state("web"), Some(&record), &[], &[], &[]))
         .unwrap();
+}
+
+fn key(id: &str, at: i64) -> KeyRecord {
+    KeyRecord {
+        id: id.to_owned(),
+        name: "ci".to_owned(),
+        hash: ApiKeyHash(format!("{at:064x}")),
+        created_at: Timestamp(at),
+        revoked_at: None,
+    }
+}
+
+fn change_keys(store: &SqliteStore, change: &KeyChange) -> Result<u64, StoreError> {
+    let state = state("web");
+    store.commit(Commit {
+        keys: Some(change),
+        ..commit(&state, None, &[], &[], &[])
+    })
+}
+
+#[test]
+fn keys_are_kept_until_they_or_their_service_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let create = || store.create(commit(&state("web"), None, &[], &[], &[]));
+    create().unwrap();
+    store
+        .create(commit(&state("other"), None, &[], &[], &[]))
+        .unwrap();
+    // Read back in the order in which they were made, from another process too.
+    for one in [key("k-2", 20), key("k-1", 10)] {
+        change_keys(&store, &KeyChange::Added(one)).unwrap();
+    }
+    let kept = [key("k-1", 10), key("k-2", 20)];
+    assert_eq!(open(folder.path()).keys("web").unwrap(), kept);
+    assert!(store.keys("other").unwrap().is_empty());
+    // The instant of the first revocation stays.
+    for at in [30, 40] {
+        let (id, at) = ("k-1".to_owned(), Timestamp(at));
+        change_keys(&store, &KeyChange::Revoked { id, at }).unwrap();
+    }
+    let revoked = store.keys("web").unwrap()[0].revoked_at;
+    assert_eq!(revoked, Some(Timestamp(30)));
+    change_keys(&store, &KeyChange::Forgotten).unwrap();
+    assert!(store.keys("web").unwrap().is_empty());
+    // Whoever takes the name later does not inherit the keys.
+    change_keys(&store, &KeyChange::Added(key("k-3", 50))).unwrap();
+    store.forget("web").unwrap();
+    create().unwrap();
+    assert!(store.keys("web").unwrap().is_empty());
+}
+
+#[test]
+fn a_refused_key_takes_its_commit_with_it() {
+    let store = SqliteStore::in_memory().unwrap();
+    store
+        .create(commit(&state("web"), None, &[], &[], &[]))
+        .unwrap();
+    let added = KeyChange::Added(key("k-1", 10));
+    change_keys(&store, &added).unwrap();
+    let before = store.load().unwrap();
+    assert!(change_keys(&store, &added).is_err());
+    assert_eq!(store.load().unwrap(), before);
+    assert_eq!(store.keys("web").unwrap(), [key("k-1", 10)]);
 }
 
 #[test]

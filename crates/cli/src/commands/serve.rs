@@ -1,5 +1,6 @@
 //! `sky serve …`.
 
+pub(crate) mod auth;
 pub(crate) mod down;
 pub(crate) mod estimate;
 pub(crate) mod logs;

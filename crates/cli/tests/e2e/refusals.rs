@@ -1,6 +1,8 @@
 //! What is refused: a clear message, an exit code, and nothing half-done.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use testkit::Installation;
 
@@ -125,6 +127,63 @@ fn a_wrong_yaml_changes_nothing() {
         sky.ok(&["serve", "status"])
             .out
             .contains("No existing services.")
+    );
+}
+
+/// Makes a certificate for localhost and its key, `NAME.pem` and `NAME.key`; false where there is no `openssl`.
+fn certificate(folder: &Path, name: &str) -> bool {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
+        .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-subj", "/CN=localhost", "-keyout", &format!("{name}.key")])
+        .args(["-out", &format!("{name}.pem")])
+        .current_dir(folder)
+        .output();
+    made.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn tls_files_that_do_not_fit_change_nothing() {
+    let app = App::new(Network::Auto);
+    let sky = &app.sky;
+    if !certificate(&sky.work(), "one") || !certificate(&sky.work(), "two") {
+        println!("skipped: there is no openssl command here");
+        return;
+    }
+    let plain = app.yaml("1", 1);
+    let yaml = fs::read_to_string(sky.work().join(&plain)).unwrap();
+    for (certificate, key, words) in [
+        ("one.pem", "two.key", "does not belong to the certificate"),
+        ("one.key", "one.key", "holds no certificate"),
+        ("one.pem", "none.key", "'none.key' does not exist"),
+    ] {
+        let tls = format!("service:\n  tls: {{keyfile: {key}, certfile: {certificate}}}\n");
+        let wrong = yaml.replacen("service:\n", &tls, 1);
+        fs::write(sky.work().join("wrong.yaml"), wrong).unwrap();
+        refused(
+            sky,
+            &["serve", "up", "wrong.yaml", "-n", "a", "-y"],
+            1,
+            words,
+        );
+    }
+    let status = sky.ok(&["serve", "status"]).out;
+    assert!(status.contains("No existing services."), "{status}");
+    // An update that is refused has no number.
+    app.up(1);
+    let tls = "service:\n  tls: {keyfile: two.key, certfile: one.pem}\n";
+    fs::write(
+        sky.work().join("wrong.yaml"),
+        yaml.replacen("service:\n", tls, 1),
+    )
+    .unwrap();
+    let update = ["serve", "update", "web", "wrong.yaml", "-y"];
+    refused(sky, &update, 1, "two.key' does not belong");
+    let status = sky.ok(&["serve", "status", "web", "--json"]).out;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(
+        (&status[0]["version"], &status[0]["tls_encrypted"]),
+        (&1.into(), &false.into())
     );
 }
 

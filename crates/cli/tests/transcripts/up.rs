@@ -215,3 +215,50 @@ fn a_service_on_its_way_out_is_not_ready() {
     assert_eq!(output.code, 1, "{}", output.out);
     assert_eq!(output.err, "Error: SHUTTING_DOWN\n");
 }
+
+#[test]
+fn an_endpoint_that_asks_for_keys_says_how_to_make_one() {
+    let sandbox = accepting();
+    let asking = TASK.replacen("service:\n", "service:\n  auth: api_key\n", 1);
+    std::fs::write(sandbox.path().join("task.yaml"), asking).expect("a file");
+    let output = sandbox.run(&["serve", "up", "task.yaml", "-n", "web", "-y"]);
+    assert_eq!(output.code, 0, "{}", output.err);
+    let expected = "\
+├── To make an API key:\tsky serve auth create web
+└── To send a test request:\tcurl -H \"Authorization: Bearer KEY\" http://127.0.0.1:30001
+";
+    assert!(output.out.contains(expected), "{}", output.out);
+}
+
+#[test]
+fn the_files_of_tls_are_sent_with_their_full_path() {
+    let sandbox = accepting();
+    let tls = "service:\n  tls: {keyfile: ~/tls/key.pem, certfile: tls/cert.pem}\n";
+    let task = TASK.replacen("service:\n", tls, 1);
+    std::fs::write(sandbox.path().join("task.yaml"), task).expect("a file");
+    let arguments = ["serve", "up", "task.yaml", "-n", "web", "-y"];
+    let output = sandbox.run(&arguments);
+    assert_eq!(output.code, 1, "{}", output.out);
+    let missing = "Error: the TLS file '~/tls/key.pem' does not exist (";
+    assert!(output.err.starts_with(missing), "{}", output.err);
+    assert!(sandbox.asked().is_empty());
+    std::fs::create_dir(sandbox.path().join("tls")).expect("a folder");
+    for file in ["tls/key.pem", "tls/cert.pem"] {
+        std::fs::write(sandbox.path().join(file), "").expect("a file");
+    }
+    let output = sandbox.run(&arguments);
+    assert_eq!(output.code, 0, "{}", output.err);
+    assert!(
+        output.out.contains("curl https://127.0.0.1"),
+        "{}",
+        output.out
+    );
+    let asked = sandbox.asked();
+    let sent = &asked[0].body["task"]["service"]["tls"];
+    // The home is the sandbox; where the command stands has its symbolic links resolved.
+    let home = sandbox.path().join("tls/key.pem");
+    assert_eq!(sent["keyfile"], home.to_str().expect("text"));
+    let here = sandbox.path().canonicalize().expect("a folder");
+    let here = here.join("tls/cert.pem");
+    assert_eq!(sent["certfile"], here.to_str().expect("text"));
+}

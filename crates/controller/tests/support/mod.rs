@@ -310,6 +310,9 @@ impl Store for MortalStore {
     fn snapshots_in_use(&self) -> Result<Vec<String>, StoreError> {
         self.store.snapshots_in_use()
     }
+    fn keys(&self, service: &str) -> Result<Vec<store::KeyRecord>, StoreError> {
+        self.store.keys(service)
+    }
     fn forget_version(&self, service: &str, version: u32) -> Result<(), StoreError> {
         self.mortal(|store| store.forget_version(service, version).map(|()| 0))
             .map(|_| ())

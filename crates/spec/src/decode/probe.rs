@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::resources::strings;
-use super::{Nulls, Section, Sink, json, string};
+use super::{Nulls, Section, Sink, is_token, json, string};
 use crate::node::{Node, Value};
 use crate::ordered_json::Ordered;
 use crate::service::ReadinessProbe;
@@ -162,12 +162,8 @@ fn headers(sink: &mut Sink<'_>, node: &Node, into: &mut BTreeMap<String, String>
         // A header's value may be a credential, wherever it was written.
         sink.secrets.push(entry.value.span);
         let name = entry.key.as_str().unwrap_or_default();
-        let token = !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
         let value = entry.value.as_str().unwrap_or_default();
-        if !token && entry.key.as_str().is_some() {
+        if !is_token(name) && entry.key.as_str().is_some() {
             let message = format!("`{name}` cannot be the name of an HTTP header");
             sink.error("invalid-header", &entry.key, PATH, message);
         }

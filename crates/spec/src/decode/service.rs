@@ -1,12 +1,10 @@
 //! `service:` → [`ServiceSpec`], but for the port, which may have to be found in `resources`.
 
 use super::probe::{Least, bounded};
-use super::{Nulls, Section, Sink, count, probe, unknown_word};
-use crate::load_balancer::LoadBalancer;
+use super::{Nulls, Section, Sink, count, load_balancer, probe, unknown_word, word};
 use crate::node::{Node, Value};
 use crate::service::{
-    Auth, DEFAULT_STREAM_TIMEOUT_SECONDS, LoadBalancingPolicy, ReplicaPolicy, ServiceSpec,
-    SpotPlacer, TargetQps, Tls,
+    Auth, LoadBalancingPolicy, ReplicaPolicy, ServiceSpec, SpotPlacer, TargetQps, Tls,
 };
 
 /// Most replicas of a service. SkyServe has no bound, and fails on numbers that no machine could
@@ -35,7 +33,9 @@ pub(crate) fn decode<'n>(sink: &mut Sink<'_>, node: &'n Node) -> Option<Decoded<
     let readiness_probe = probe::decode(sink, probe);
     let replica_policy = replicas(sink, &section);
     let load_balancing_policy = policy(sink, &section, &replica_policy);
-    let load_balancer = load_balancer(sink, section.get("load_balancer"));
+    let load_balancer = load_balancer::decode(sink, section.get("load_balancer"));
+    check_affinity(sink, &section, load_balancing_policy);
+    let auth = auth(sink, &section);
     let tls = section.get("tls").and_then(|node| tls(sink, node));
     let port = section.get("ports");
     let number = port.map(|node| count(sink, node, "service.ports", 1, u32::from(u16::MAX)));
@@ -49,7 +49,7 @@ pub(crate) fn decode<'n>(sink: &mut Sink<'_>, node: &'n Node) -> Option<Decoded<
             .and_then(|port| u16::try_from(port).ok())
             .unwrap_or(0),
         tls,
-        auth: Auth::default(),
+        auth,
     };
     let policy = section.get("replica_policy");
     Some(Decoded {
@@ -253,7 +253,6 @@ fn policy(
     replicas: &ReplicaPolicy,
 ) -> LoadBalancingPolicy {
     const PATH: &str = "service.load_balancing_policy";
-    const NAMES: &[&str] = &["round_robin", "least_load", "instance_aware_least_load"];
     let by_accelerator = matches!(
         replicas.target_qps_per_replica,
         Some(TargetQps::PerAccelerator(_))
@@ -261,15 +260,16 @@ fn policy(
     let name = section.string(sink, "load_balancing_policy");
     let policy = match name {
         None => LoadBalancingPolicy::default(),
-        Some("round_robin") => LoadBalancingPolicy::RoundRobin,
-        Some("least_load") => LoadBalancingPolicy::LeastLoad,
-        Some("instance_aware_least_load") => LoadBalancingPolicy::InstanceAwareLeastLoad,
-        Some(_) => {
-            if let Some(node) = section.get("load_balancing_policy") {
-                unknown_word(sink, node, PATH, NAMES);
+        Some(name) => match policy_of(name) {
+            Some(policy) => policy,
+            None => {
+                if let Some(node) = section.get("load_balancing_policy") {
+                    let names = LoadBalancingPolicy::ALL.map(LoadBalancingPolicy::name);
+                    unknown_word(sink, node, PATH, &names);
+                }
+                return LoadBalancingPolicy::default();
             }
-            return LoadBalancingPolicy::default();
-        }
+        },
     };
     let instance_aware = policy == LoadBalancingPolicy::InstanceAwareLeastLoad;
     if instance_aware != by_accelerator {
@@ -292,15 +292,38 @@ fn policy(
     policy
 }
 
-fn load_balancer(sink: &mut Sink<'_>, node: Option<&Node>) -> LoadBalancer {
-    let read = node.and_then(|node| {
-        let section = Section::open(sink, node, "service.load_balancer", Nulls::Values)?;
-        bounded(sink, &section, "stream_timeout_seconds", Least::AboveZero)
-    });
-    LoadBalancer {
-        stream_timeout_seconds: read.unwrap_or(DEFAULT_STREAM_TIMEOUT_SECONDS),
-        ..LoadBalancer::default()
+fn policy_of(name: &str) -> Option<LoadBalancingPolicy> {
+    let mut policies = LoadBalancingPolicy::ALL.into_iter();
+    policies.find(|policy| policy.name() == name)
+}
+
+/// A setting that another one leaves without effect is surely not meant.
+fn check_affinity(sink: &mut Sink<'_>, section: &Section<'_>, policy: LoadBalancingPolicy) {
+    const PATH: &str = "service.load_balancer.session_affinity";
+    let written = section
+        .get("load_balancer")
+        .and_then(|settings| settings.get("session_affinity"));
+    if let Some(node) = written
+        && policy != LoadBalancingPolicy::SessionAffinity
+    {
+        let message = format!(
+            "`session_affinity` has no effect with `load_balancing_policy: {}`",
+            policy.name()
+        );
+        sink.warning("no-effect", node, PATH, message).help =
+            Some("write `load_balancing_policy: session_affinity`".to_owned());
     }
+}
+
+fn auth(sink: &mut Sink<'_>, section: &Section<'_>) -> Auth {
+    let names = Auth::ALL.map(Auth::name);
+    let name = section
+        .get("auth")
+        .and_then(|node| word(sink, node, "service.auth", &names));
+    Auth::ALL
+        .into_iter()
+        .find(|auth| Some(auth.name()) == name)
+        .unwrap_or_default()
 }
 
 fn tls(sink: &mut Sink<'_>, node: &Node) -> Option<Tls> {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use api::{UpRequest, UpResponse};
+use spec::Auth;
 
 use super::{estimate, wait};
 use crate::args::UpArguments;
@@ -61,6 +62,13 @@ fn summary(response: &UpResponse, service: Option<&spec::ServiceSpec>) -> String
     } else {
         "http"
     };
+    let (make_key, header) = match service.map(|service| service.auth) {
+        Some(Auth::ApiKey) => (
+            format!("├── To make an API key:\tsky serve auth create {name}\n"),
+            "-H \"Authorization: Bearer KEY\" ",
+        ),
+        Some(Auth::None) | None => (String::new(), ""),
+    };
     format!(
         "\nService name: {}\nEndpoint URL: {}\n📋 Useful Commands\n\
          ├── To check service status:\tsky serve status {name} [--endpoint]\n\
@@ -69,7 +77,8 @@ fn summary(response: &UpResponse, service: Option<&spec::ServiceSpec>) -> String
          ├── To see load balancer logs:\tsky serve logs --load-balancer {name}\n\
          ├── To see controller logs:\tsky serve logs --controller {name}\n\
          ├── To monitor the status:\tsky serve status {name} --watch\n\
-         └── To send a test request:\tcurl {scheme}://{endpoint}\n\n\
+         {make_key}\
+         └── To send a test request:\tcurl {header}{scheme}://{endpoint}\n\n\
          ✓ Service is spinning up and replicas will be ready shortly.\n",
         output::cyan(name),
         output::cyan(&format!("{scheme}://{endpoint}")),
