@@ -1,0 +1,150 @@
+//! `Candidates`: the replicas of a routing table as the choice sees them.
+
+/// The least share of its load that a replica in slow start is given, as Envoy's
+/// `min_weight_percent`: below it, a large table would hardly ever try the new replica.
+const LEAST_RAMP: f64 = 0.1;
+
+/// What a choice is made among. Indices are those of the routing table.
+pub trait Candidates {
+    /// How many replicas the table has.
+    fn count(&self) -> usize;
+
+    /// The replica at `index` (less than [`count`](Self::count)); `None` if it must not be chosen: it was tried
+    /// already, is ejected, or has as many requests in flight as it may have.
+    fn candidate(&self, index: usize) -> Option<Candidate>;
+
+    /// Requests in flight at all replicas of the table together, for the bounded load of the affine policies. It
+    /// need not be exact.
+    ///
+    /// By default this adds up the candidates, one by one. Whoever has large tables keeps the sum.
+    fn in_flight_in_all(&self) -> u64 {
+        (0..self.count())
+            .filter_map(|index| self.candidate(index))
+            .map(|candidate| u64::from(candidate.in_flight))
+            .sum()
+    }
+}
+
+/// One replica as the choice sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Requests per second it is meant for; anything but a positive number counts as 1.
+    pub weight: f64,
+    /// Whether a connection to it failed a moment ago: it is chosen only when no other is left.
+    pub suspect: bool,
+    /// Share of its full load that it is to have, above 0, up to 1: less than 1 during slow start. Less than 0.1
+    /// counts as 0.1, not a number as 1.
+    pub ramp: f32,
+}
+
+impl Candidate {
+    /// A replica that does nothing and has nothing against it.
+    #[must_use]
+    pub fn idle() -> Self {
+        Self {
+            in_flight: 0,
+            weight: 1.0,
+            suspect: false,
+            ramp: 1.0,
+        }
+    }
+
+    /// Requests in flight for what it can bear at this moment.
+    pub(crate) fn load(&self) -> f64 {
+        let in_flight = f64::from(self.in_flight);
+        if self.ramps() {
+            in_flight / self.ramp()
+        } else {
+            in_flight
+        }
+    }
+
+    /// The same for its strength.
+    pub(crate) fn weighted_load(&self) -> f64 {
+        if self.weight.is_finite() && self.weight > 0.0 {
+            self.load() / self.weight
+        } else {
+            self.load()
+        }
+    }
+
+    /// Whether it is in slow start.
+    pub(crate) fn ramps(&self) -> bool {
+        self.ramp < 1.0
+    }
+
+    pub(crate) fn ramp(&self) -> f64 {
+        if self.ramps() {
+            f64::from(self.ramp).max(LEAST_RAMP)
+        } else {
+            1.0
+        }
+    }
+}
+
+impl Candidates for [Option<Candidate>] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn candidate(&self, index: usize) -> Option<Candidate> {
+        self.get(index).copied().flatten()
+    }
+}
+
+impl Candidates for [Candidate] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn candidate(&self, index: usize) -> Option<Candidate> {
+        self.get(index).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonsense_counts_as_one() {
+        for weight in [0.0, -2.0, f64::NAN, f64::INFINITY] {
+            let candidate = Candidate {
+                in_flight: 3,
+                weight,
+                ..Candidate::idle()
+            };
+            assert_eq!(candidate.weighted_load(), 3.0, "weight {weight}");
+        }
+        for ramp in [f32::NAN, 1.0, 7.0, f32::INFINITY] {
+            let candidate = Candidate {
+                ramp,
+                ..Candidate::idle()
+            };
+            assert_eq!(candidate.ramp(), 1.0, "ramp {ramp}");
+        }
+    }
+
+    #[test]
+    fn no_ramp_is_less_than_a_tenth() {
+        for ramp in [0.0, -1.0, 0.01, f32::NEG_INFINITY] {
+            let candidate = Candidate {
+                in_flight: 1,
+                ramp,
+                ..Candidate::idle()
+            };
+            assert_eq!(candidate.load(), 10.0, "ramp {ramp}");
+        }
+    }
+
+    #[test]
+    fn only_those_that_may_be_chosen_are_added_up() {
+        let busy = Candidate {
+            in_flight: 4,
+            ..Candidate::idle()
+        };
+        assert_eq!([Some(busy), None, Some(busy)].in_flight_in_all(), 8);
+    }
+}
