@@ -52,8 +52,8 @@ impl Candidates for Table {
         })
     }
 
-    fn in_flight_in_all(&self) -> u64 {
-        self.sum.load(Ordering::Relaxed)
+    fn average_in_flight(&self) -> f64 {
+        self.sum.load(Ordering::Relaxed) as f64 / self.in_flight.len() as f64
     }
 }
 

@@ -1,6 +1,6 @@
 //! The choices of `session_affinity` and `prefix_affinity`.
 
-use crate::bound::{PREFIX, SESSION};
+use crate::bound::Limit;
 use crate::candidate::Candidates;
 use crate::chain::PrefixChain;
 use crate::choose::least_load;
@@ -23,7 +23,7 @@ pub(crate) fn session<C: Candidates + ?Sized>(
     hash: u64,
 ) -> Option<usize> {
     let count = candidates.count();
-    let mut limit = SESSION.among(candidates);
+    let mut limit = Limit::among(candidates);
     let mut least: Option<(usize, f64)> = None;
     let mut before = usize::MAX;
     for index in ring.owners_from(hash).take(PLACES) {
@@ -73,7 +73,7 @@ fn longest_match<C: Candidates + ?Sized>(
     chain: &PrefixChain,
 ) -> Option<usize> {
     let count = candidates.count();
-    let mut limit = PREFIX.among(candidates);
+    let mut limit = Limit::among(candidates);
     let mut looked_at = &[][..];
     for (block, replica_ids) in index.matches(chain).longest_first() {
         if chain.share(block) < LEAST_SHARE {

@@ -13,15 +13,17 @@ pub trait Candidates {
     /// already, is ejected, or has as many requests in flight as it may have.
     fn candidate(&self, index: usize) -> Option<Candidate>;
 
-    /// Requests in flight at all replicas of the table together, for the bounded load of the affine policies. It
-    /// need not be exact.
+    /// Requests in flight at a replica on average, for the bounded load of the affine policies. Replicas that are left
+    /// out for long (ejected ones) should not be among those it is the average of. It need not be exact.
     ///
-    /// By default this adds up the candidates, one by one. Whoever has large tables keeps the sum.
-    fn in_flight_in_all(&self) -> u64 {
-        (0..self.count())
+    /// By default this looks at the candidates one by one. Whoever has large tables keeps the sum.
+    fn average_in_flight(&self) -> f64 {
+        let (count, sum) = (0..self.count())
             .filter_map(|index| self.candidate(index))
-            .map(|candidate| u64::from(candidate.in_flight))
-            .sum()
+            .fold((0_u64, 0_u64), |(count, sum), candidate| {
+                (count + 1, sum + u64::from(candidate.in_flight))
+            });
+        sum as f64 / count.max(1) as f64
     }
 }
 
@@ -140,11 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn only_those_that_may_be_chosen_are_added_up() {
-        let busy = Candidate {
-            in_flight: 4,
-            ..Candidate::idle()
+    fn the_average_is_of_those_that_may_be_chosen() {
+        let with = |in_flight| {
+            Some(Candidate {
+                in_flight,
+                ..Candidate::idle()
+            })
         };
-        assert_eq!([Some(busy), None, Some(busy)].in_flight_in_all(), 8);
+        assert_eq!([with(4), None, with(7)].average_in_flight(), 5.5);
+        assert_eq!([None; 3].average_in_flight(), 0.0);
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Matches<'a> {
 }
 
 impl PrefixIndex {
-    /// Entries of an index that suits a service: 2 MiB, about 4,000 conversations of 6 KB.
+    /// Entries of an index that suits a service: 2 MiB, about 3,000 conversations of 6 KB.
     pub const DEFAULT_ENTRIES: usize = 64 * 1024;
 
     /// An index that holds at least this many beginnings (at least 4, at most 2²⁴), of 32 bytes each.

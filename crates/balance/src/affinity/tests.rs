@@ -160,8 +160,8 @@ fn one_hot_session_is_shared_out_within_the_bound() {
         table[chosen].in_flight += 1;
     }
     let most = table.iter().map(|replica| replica.in_flight).max().unwrap();
-    // 1.25 × 50, one of slack, one that was the last to be let in.
-    assert!(most <= 65, "{most}");
+    // 1.25 × 50, four on top, one that was the last to be let in.
+    assert!(most <= 67, "{most}");
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn a_new_replica_takes_part_in_its_share_of_choices() {
 
 #[test]
 fn a_new_replica_has_its_share_of_requests_at_once() {
-    let mut table = vec![with(0); 4];
+    let mut table = [with(0); 4];
     table[0].ramp = 0.25;
     let mut turn = Turn::new(5);
     for _ in 0..400 {
