@@ -32,11 +32,13 @@ pub trait Candidates {
 pub struct Candidate {
     /// Requests in flight.
     pub in_flight: u32,
-    /// Requests per second it is meant for; anything but a positive number counts as 1.
+    /// Requests per second it is meant for; anything but a positive number counts as 1. For
+    /// `instance_aware_least_load` only.
     pub weight: f64,
     /// Whether a connection to it failed a moment ago: it is chosen only when no other is left.
     pub suspect: bool,
-    /// Share of its full load that it is to have, above 0, up to 1: less than 1 during slow start. Less than 0.1
+    /// Share of its full load that it is to have, above 0, up to 1: less than 1 during slow start
+    /// ([`slow_start_share`]). Less than 0.1
     /// counts as 0.1, not a number as 1.
     pub ramp: f32,
 }
@@ -83,6 +85,18 @@ impl Candidate {
         } else {
             1.0
         }
+    }
+}
+
+/// The [`ramp`](Candidate::ramp) of a replica that has been ready for `ready_seconds`, when it is to come to its full
+/// share, evenly, over `slow_start_seconds` (0: at once). A time before it was ready (clocks are set back) counts as
+/// the beginning.
+#[must_use]
+pub fn slow_start_share(ready_seconds: f64, slow_start_seconds: f64) -> f32 {
+    if slow_start_seconds > 0.0 && ready_seconds < slow_start_seconds {
+        (ready_seconds.max(0.0) / slow_start_seconds).max(LEAST_RAMP) as f32
+    } else {
+        1.0
     }
 }
 
@@ -138,6 +152,26 @@ mod tests {
                 ..Candidate::idle()
             };
             assert_eq!(candidate.load(), 10.0, "ramp {ramp}");
+        }
+    }
+
+    #[test]
+    fn the_share_grows_evenly_to_all() {
+        for (ready, slow_start, share) in [
+            (0.0, 10.0, 0.1),
+            (-5.0, 10.0, 0.1),
+            (5.0, 10.0, 0.5),
+            (10.0, 10.0, 1.0),
+            (1e9, 10.0, 1.0),
+            (0.0, 0.0, 1.0),
+            (0.0, f64::NAN, 1.0),
+            (f64::NAN, 10.0, 1.0),
+        ] {
+            assert_eq!(
+                slow_start_share(ready, slow_start),
+                share,
+                "{ready} of {slow_start}"
+            );
         }
     }
 

@@ -51,7 +51,8 @@ pub enum HealthEvent {
     },
 }
 
-/// The passive health of one replica.
+/// The passive health of one replica, shared by all serving threads (behind a lock: it is touched when something
+/// failed, see [`is_flawless`](Self::is_flawless)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     connect_failures: u32,
@@ -101,6 +102,13 @@ impl Health {
             State::Out { until, .. } => Some(until),
             State::In { .. } => None,
         }
+    }
+
+    /// Whether a success would change nothing. Where every thread can read a copy of this, the requests of a sound
+    /// replica need not touch its health at all.
+    #[must_use]
+    pub fn is_flawless(&self) -> bool {
+        self.connect_failures == 0 && self.server_errors == 0 && !self.on_trial
     }
 
     /// A request succeeded: any answer below 500. One that was under way when the replica was ejected says nothing.

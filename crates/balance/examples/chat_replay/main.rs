@@ -3,7 +3,7 @@
 //! Plays made-up conversations against eight made-up replicas, once for each policy, and prints what share of the
 //! prompts' tokens was found in a replica's prefix cache, how evenly requests were spread, and how long the first
 //! token took. Each request goes the way it goes in the proxy: its body is JSON, the prompt is extracted, hashed, and
-//! looked up. Seeded: every run prints the same.
+//! looked up. Seeded: every run prints the same; `-- 2` plays other conversations.
 
 mod replica;
 mod workload;
@@ -34,6 +34,8 @@ enum Happening {
 struct World {
     policy: LoadBalancingPolicy,
     replicas: Vec<Replica>,
+    /// One that is given every request, for comparison.
+    endless: Replica,
     table: Vec<Candidate>,
     ring: Ring,
     roster: Roster,
@@ -46,6 +48,8 @@ struct World {
 struct Tally {
     prompt_tokens: u64,
     cached_tokens: u64,
+    /// Tokens of prompts that came before at any replica.
+    repeated_tokens: u64,
     requests: [u64; REPLICAS],
     /// Sums over the requests: the most in flight at one replica, and the mean.
     busiest: f64,
@@ -58,7 +62,8 @@ impl World {
         let ids: Vec<u32> = (1..).take(REPLICAS).collect();
         Self {
             policy,
-            replicas: (0..REPLICAS).map(|_| Replica::default()).collect(),
+            replicas: (0..REPLICAS).map(|_| Replica::new()).collect(),
+            endless: Replica::endless(),
             table: vec![Candidate::idle(); REPLICAS],
             ring: Ring::new(&ids),
             roster: Roster::new(&ids),
@@ -102,13 +107,17 @@ impl World {
         self.result
             .first_token_microseconds
             .push(answer.first_token - now);
+        self.result.repeated_tokens += self
+            .endless
+            .serve(now, &conversation.tokens, conversation.reply())
+            .cached_tokens as u64;
         (chosen, answer.complete)
     }
 }
 
-fn play(policy: LoadBalancingPolicy, workload: &Workload) -> Tally {
+fn play(policy: LoadBalancingPolicy, workload: &Workload, seed: u64) -> Tally {
     let mut world = World::new(policy);
-    let mut conversations = workload.conversations();
+    let mut conversations = workload.conversations(seed);
     let mut due: BinaryHeap<Due> = conversations
         .iter()
         .enumerate()
@@ -146,8 +155,9 @@ fn print(name: &str, mut tally: Tally) {
         tally.first_token_microseconds.get(at).copied().unwrap_or(0) as f64 / 1e3
     };
     println!(
-        "| {name:17} | {:6.1} % | {:7.2} | {:8.2} | {:8.0} ms | {:8.0} ms |",
+        "| {name:17} | {:6.1} % | {:6.1} % | {:7.2} | {:8.2} | {:8.0} ms | {:8.0} ms |",
         100.0 * tally.cached_tokens as f64 / tally.prompt_tokens as f64,
+        100.0 * tally.repeated_tokens as f64 / tally.prompt_tokens as f64,
         most as f64 * REPLICAS as f64 / requests as f64,
         tally.busiest / tally.mean,
         waited(0.5),
@@ -156,22 +166,27 @@ fn print(name: &str, mut tally: Tally) {
 }
 
 fn main() {
+    let seed = std::env::args()
+        .nth(1)
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1);
     for workload in [Workload::chat(), Workload::agents()] {
         println!("{}\n", workload.description);
         println!(
-            "| policy            | cache hits | requests | in flight | first token p50 | p99 |"
+            "| policy            | cache hits | at most | requests | in flight | first token p50 | p99 |"
         );
-        println!("|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|");
         for (name, policy) in [
             ("round_robin", LoadBalancingPolicy::RoundRobin),
             ("least_load", LoadBalancingPolicy::LeastLoad),
             ("session_affinity", LoadBalancingPolicy::SessionAffinity),
             ("prefix_affinity", LoadBalancingPolicy::PrefixAffinity),
         ] {
-            print(name, play(policy, &workload));
+            print(name, play(policy, &workload, seed));
         }
         println!();
     }
     println!("cache hits: share of the prompts' tokens found in the cache of the replica chosen;");
+    println!("at most: the same for one replica that is given every request and forgets nothing;");
     println!("requests, in flight: the busiest replica's number as a multiple of the mean.");
 }

@@ -11,8 +11,8 @@ const PREFILL_MICROSECONDS: u64 = 125;
 /// Microseconds for each token of an answer; answers are made side by side.
 const DECODE_MICROSECONDS: u64 = 20_000;
 
-#[derive(Default)]
 pub(crate) struct Replica {
+    cache_blocks: usize,
     /// When the last prompt taken up has been read.
     busy_until: u64,
     /// When each block was used, by hash of all tokens up to its end.
@@ -32,6 +32,25 @@ pub(crate) struct Answer {
 }
 
 impl Replica {
+    pub(crate) fn new() -> Self {
+        Self::with_cache(CACHE_BLOCKS)
+    }
+
+    /// One that forgets nothing.
+    pub(crate) fn endless() -> Self {
+        Self::with_cache(usize::MAX)
+    }
+
+    fn with_cache(cache_blocks: usize) -> Self {
+        Self {
+            cache_blocks,
+            busy_until: 0,
+            blocks: BTreeMap::new(),
+            by_age: BTreeMap::new(),
+            uses: 0,
+        }
+    }
+
     pub(crate) fn serve(&mut self, now: u64, prompt: &[u16], reply: &[u16]) -> Answer {
         let cached = blocks(prompt.iter())
             .iter()
@@ -58,7 +77,7 @@ impl Replica {
             self.by_age.remove(&before);
         }
         self.by_age.insert(self.uses, block);
-        if self.blocks.len() > CACHE_BLOCKS
+        if self.blocks.len() > self.cache_blocks
             && let Some((_, oldest)) = self.by_age.pop_first()
         {
             self.blocks.remove(&oldest);

@@ -72,8 +72,8 @@ impl Workload {
         }
     }
 
-    pub(crate) fn conversations(&self) -> Vec<Conversation> {
-        let mut random = Random(1);
+    pub(crate) fn conversations(&self, seed: u64) -> Vec<Conversation> {
+        let mut random = Random(seed);
         let prompts: Vec<Vec<u16>> = (0..self.system_prompts)
             .map(|_| {
                 let (least, most) = self.system_tokens;

@@ -146,6 +146,7 @@ fn a_probe_brings_back_after_ten_seconds_what_answered_with_errors() {
 fn what_was_under_way_says_nothing() {
     let mut health = Health::default();
     ejected(&mut health, 0);
+    assert!(!health.is_flawless());
     let before = health.clone();
     health.succeeded(SECOND);
     for _ in 0..10 {
@@ -186,6 +187,11 @@ proptest! {
             let which = which % count;
             let ejected = table.iter().filter(|health| health.is_ejected(now)).count();
             let health = &mut table[which];
+            if health.is_flawless() {
+                let mut after = health.clone();
+                after.succeeded(now);
+                prop_assert_eq!(&after, &*health);
+            }
             let mut events = vec![health.tick(now)];
             events.push(match what {
                 0 => {
