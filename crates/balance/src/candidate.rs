@@ -59,7 +59,7 @@ impl Candidate {
     pub(crate) fn load(&self) -> f64 {
         let in_flight = f64::from(self.in_flight);
         if self.ramps() {
-            in_flight / self.ramp()
+            in_flight / self.usable_ramp()
         } else {
             in_flight
         }
@@ -79,7 +79,7 @@ impl Candidate {
         self.ramp < 1.0
     }
 
-    pub(crate) fn ramp(&self) -> f64 {
+    pub(crate) fn usable_ramp(&self) -> f64 {
         if self.ramps() {
             f64::from(self.ramp).max(LEAST_RAMP)
         } else {
@@ -139,7 +139,7 @@ mod tests {
                 ramp,
                 ..Candidate::idle()
             };
-            assert_eq!(candidate.ramp(), 1.0, "ramp {ramp}");
+            assert_eq!(candidate.usable_ramp(), 1.0, "ramp {ramp}");
         }
     }
 

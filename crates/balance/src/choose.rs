@@ -99,7 +99,7 @@ enum Class {
 fn class(candidate: &Candidate, turn: &mut Turn) -> Class {
     if candidate.suspect {
         Class::Suspect
-    } else if candidate.ramps() && !turn.happens(candidate.ramp()) {
+    } else if candidate.ramps() && !turn.happens(candidate.usable_ramp()) {
         Class::Waiting
     } else {
         Class::Sound

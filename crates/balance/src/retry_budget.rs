@@ -205,6 +205,11 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         /// In no history are there more retries than the share of requests, the minimum for the time that
         /// passed, and what was saved.
         #[test]

@@ -86,6 +86,11 @@ impl Service {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     /// A choice is made exactly if there is one; never of an excluded replica, and of a suspect only if all are.
     #[test]
     fn only_what_may_be_chosen_is_chosen(

@@ -173,6 +173,11 @@ fn half_may_be_ejected_and_one_stays() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     /// Whatever happens: no ejection is longer than the cap, events alternate, and at most half are out.
     #[test]
     fn any_history_keeps_the_rules(

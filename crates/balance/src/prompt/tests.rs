@@ -153,6 +153,11 @@ fn json_like() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     #[test]
     fn any_bytes_are_safe(body in prop::collection::vec(any::<u8>(), 0..300), path in ".*") {
         let _ = extract(&body, &path);
