@@ -175,6 +175,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_about_to_be_forgotten_is_spent_first() {
+        let mut budget = RetryBudget::new(50.0, 0.0, 0);
+        for second in [0, 5] {
+            for _ in 0..10 {
+                budget.request(second * MICROSECONDS);
+            }
+        }
+        for _ in 0..5 {
+            assert!(budget.try_retry(5 * MICROSECONDS));
+        }
+        assert_eq!(retries(&mut budget, 10 * MICROSECONDS), 5);
+    }
+
+    #[test]
     fn a_part_of_a_minimum_is_not_nothing() {
         let mut budget = RetryBudget::new(0.0, 0.25, 0);
         assert_eq!(retries(&mut budget, 0), 1);

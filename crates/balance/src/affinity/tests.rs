@@ -164,12 +164,44 @@ fn one_hot_session_is_shared_out_within_the_bound() {
     assert!(most <= 67, "{most}");
 }
 
+/// A table that must not be asked for more than it has.
+struct Strict(usize);
+
+impl Candidates for Strict {
+    fn count(&self) -> usize {
+        self.0
+    }
+
+    fn candidate(&self, index: usize) -> Option<Candidate> {
+        assert!(index < self.0);
+        Some(with(0))
+    }
+
+    fn average_in_flight(&self) -> f64 {
+        panic!("an idle replica needs no comparison")
+    }
+}
+
 #[test]
-fn a_ring_of_another_table_does_no_harm() {
-    let ring = Ring::new(&(1..=100).collect::<Vec<_>>());
+fn a_ring_or_a_roster_of_another_table_does_no_harm() {
+    let ids: Vec<u32> = (1..=100).collect();
+    let (ring, roster) = (Ring::new(&ids), Roster::new(&ids));
+    let mut index = PrefixIndex::default();
     for session in 0..100 {
-        assert!(owner(&ring, &[with(0); 2][..], session).is_some_and(|index| index < 2));
-        assert!(owner(&Ring::default(), &[with(0); 2][..], session).is_some());
+        assert!(owner(&ring, &Strict(2), session).is_some_and(|index| index < 2));
+        assert!(owner(&Ring::default(), &Strict(2), session).is_some());
+
+        let prompt = words(&session.to_string(), 100);
+        let chain = PrefixChain::new(&PromptView::new(prompt.as_bytes(), b""));
+        index.record(&chain, 100);
+        let key = Key::Prefix {
+            index: &mut index,
+            roster: &roster,
+            chain: &chain,
+        };
+        let policy = LoadBalancingPolicy::PrefixAffinity;
+        let chosen = choose(policy, &Strict(2), &mut Turn::new(session), Some(key));
+        assert!(chosen.is_some_and(|index| index < 2));
     }
 }
 

@@ -74,19 +74,28 @@ fn memory_is_bounded_and_what_is_used_stays() {
     );
 }
 
+fn forget(index: &mut PrefixIndex, lost: u64) {
+    let entries = index.sets.iter_mut().flatten();
+    for entry in entries.filter(|entry| entry.hash == lost) {
+        *entry = Entry::default();
+    }
+}
+
 #[test]
-fn a_gap_does_not_hide_a_longer_match() {
+fn small_gaps_do_not_hide_a_longer_match() {
     let mut index = PrefixIndex::new(1000);
-    let chain = chain(&talk(1));
+    let chain = chain(&talk(1).repeat(3));
     index.record(&chain, 7);
-    let lost = chain.hashes()[1];
-    for set in &mut index.sets {
-        for entry in set.iter_mut().filter(|entry| entry.hash == lost) {
-            *entry = Entry::default();
-        }
+    let last = chain.hashes().len() - 1;
+    for block in [0, 1, 3, 4, 6] {
+        forget(&mut index, chain.hashes()[block]);
     }
     let longest = index.matches(&chain).longest_first().next();
-    assert_eq!(longest, Some((chain.hashes().len() - 1, &[7][..])));
+    assert_eq!(longest, Some((last, &[7][..])));
+
+    forget(&mut index, chain.hashes()[5]);
+    let longest = index.matches(&chain).longest_first().next();
+    assert_eq!(longest, Some((2, &[7][..])), "four in a row are no match");
 }
 
 #[test]
