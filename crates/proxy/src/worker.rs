@@ -284,15 +284,7 @@ impl Worker {
             return;
         }
         match input {
-            Input::Command(ProxyCommand::Apply { table }) => {
-                let report = self.registry.apply(table, &mut self.holder).await;
-                self.report(report);
-            }
-            Input::Command(ProxyCommand::Withdraw { service }) => {
-                self.registry.withdraw(&service, &mut self.holder).await;
-                self.report(ProxyReport::Withdrawn { service });
-                self.report_traffic();
-            }
+            Input::Command(command) => self.command(*command).await,
             Input::Garbled(error) => {
                 self.logs.event(Event::new("command_not_understood", error));
             }
@@ -300,6 +292,20 @@ impl Worker {
                 self.controller = None;
                 self.logs
                     .event(Event::new("controller_gone", format!("number {id}")));
+            }
+        }
+    }
+
+    async fn command(&mut self, command: ProxyCommand) {
+        match command {
+            ProxyCommand::Apply { table } => {
+                let report = self.registry.apply(table, &mut self.holder).await;
+                self.report(report);
+            }
+            ProxyCommand::Withdraw { service } => {
+                self.registry.withdraw(&service, &mut self.holder).await;
+                self.report(ProxyReport::Withdrawn { service });
+                self.report_traffic();
             }
         }
     }

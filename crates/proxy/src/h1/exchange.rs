@@ -333,10 +333,12 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
 
     /// Makes what has come of the answer ready to be passed on.
     fn take_download(&mut self) -> Result<Option<End>, End> {
-        if self.download_body.is_none() && !self.download.is_pending() && !self.input.is_empty() {
-            if let Some(end) = self.take_head()? {
-                return Ok(Some(end));
-            }
+        if self.download_body.is_none()
+            && !self.download.is_pending()
+            && !self.input.is_empty()
+            && let Some(end) = self.take_head()?
+        {
+            return Ok(Some(end));
         }
         let Some(body) = &mut self.download_body else {
             return Ok(None);
@@ -362,7 +364,7 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
                 while !self.download.is_pending() {
                     match body.next(self.input.bytes()).map_err(broken)? {
                         Piece::Framing(length) | Piece::Trailers(length) => {
-                            self.input.consume(length)
+                            self.input.consume(length);
                         }
                         Piece::Data(length) => {
                             self.download.ready = length;

@@ -17,7 +17,7 @@ const REPORT_QUEUE: usize = 4096;
 /// What comes from a controller.
 #[derive(Debug)]
 pub(super) enum Input {
-    Command(ProxyCommand),
+    Command(Box<ProxyCommand>),
     /// A line that is no command, and why.
     Garbled(String),
     Closed,
@@ -93,7 +93,7 @@ async fn read_commands(
         }
         // What a newer controller says that this proxy does not know is passed over.
         let input = match serde_json::from_slice(&line) {
-            Ok(command) => Input::Command(command),
+            Ok(command) => Input::Command(Box::new(command)),
             Err(error) => Input::Garbled(error.to_string()),
         };
         if inputs.send((id, input)).await.is_err() {
