@@ -27,7 +27,7 @@ pub(crate) use self::serve::serve;
 use self::answer::{AnswerBody, OwnAnswer};
 use self::attempt::{Failure, Reply, attempt};
 use self::request_body::RequestBody;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Affinity, Endpoint};
 use crate::lease::Lease;
 use crate::log::RequestRecord;
 use crate::peer::Peer;
@@ -83,7 +83,7 @@ async fn route(
     let mut replays = 0;
     let mut reached = None;
     for _ in 0..MAX_ATTEMPTS {
-        let Some(lease) = endpoint.select(&tried) else {
+        let Some(lease) = endpoint.select(&tried, Affinity::None) else {
             break;
         };
         record.attempt(lease.upstream());

@@ -2,7 +2,11 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
 
+use balance::PrefixChain;
+use balance::prompt::extract;
 use plan::routing::ReplicaId;
 
 use super::answer::OwnAnswer;
@@ -10,7 +14,8 @@ use super::connection::{Client, Then};
 use super::exchange::{End, Exchange};
 use super::request::Request;
 use super::tunnel::Tunnel;
-use crate::endpoint::Endpoint;
+use crate::deadline::coarse_now;
+use crate::endpoint::{Affinity, Endpoint};
 use crate::lease::Lease;
 use crate::log::{Outcome, RequestRecord};
 use crate::stream::Stream;
@@ -20,10 +25,16 @@ use crate::upstream::connect;
 const MAX_ATTEMPTS: usize = 8;
 /// How often a request that may have reached a replica is sent again.
 const MAX_REPLAYS: usize = 2;
+/// When no replica took a connection, they are asked again after this many microseconds, or when the table has changed.
+const REFUSED_PAUSE_MICROS: u64 = 500_000;
+/// So much of a body, or all of it, is looked at for a prompt.
+const PROMPT_BYTES: usize = 48 * 1024;
 
 /// What the attempts at one request have come to.
 struct Attempts {
     tried: Vec<ReplicaId>,
+    /// A replica that failed on a kept connection, which says little of it.
+    last_resort: Option<ReplicaId>,
     kept_connections: bool,
     replays: usize,
     /// What the last replica that may have read the request failed with.
@@ -52,45 +63,208 @@ pub(super) async fn answer<S: Stream>(
 ) -> Then {
     let mut record = RequestRecord::start(endpoint, request.method_text(), request.target());
     record.received(request.body_bytes);
-    endpoint.record_arrival(record.started());
     let mut attempts = Attempts {
         tried: Vec::new(),
+        last_resort: None,
         kept_connections: true,
         replays: 0,
         reached: None,
         request_read: request.body.has_ended(),
     };
-    for _ in 0..MAX_ATTEMPTS {
-        let Some(lease) = endpoint.select(&attempts.tried) else {
-            break;
-        };
-        match attempt(
-            client,
-            &request,
-            endpoint,
-            lease,
-            &mut record,
-            &mut attempts,
-        )
-        .await
-        {
-            Next::Done(then) => return then,
-            Next::Answer(answer) => {
-                return client
-                    .answer(&answer, &request, attempts.request_read, &mut record)
-                    .await;
+    let answer = match refuse(&request, endpoint) {
+        Some(answer) => answer,
+        None => {
+            endpoint.record_arrival(record.started());
+            let preference = Preference::of(client, &request, endpoint).await;
+            match run(
+                client,
+                &request,
+                endpoint,
+                &preference,
+                &mut record,
+                &mut attempts,
+            )
+            .await
+            {
+                Ok(then) => return then,
+                Err(answer) => answer,
             }
-            Next::Again => {}
-            Next::Enough => break,
         }
-    }
-    let answer = match &attempts.reached {
-        Some(error) => OwnAnswer::replica_failed(error, request.is_repeatable()),
-        None => OwnAnswer::no_replica(endpoint.service.name()),
     };
     client
         .answer(&answer, &request, attempts.request_read, &mut record)
         .await
+}
+
+/// What is answered without asking a replica.
+fn refuse(request: &Request, endpoint: &Endpoint) -> Option<OwnAnswer> {
+    if !request.is_admitted {
+        return Some(OwnAnswer::unauthorised());
+    }
+    let limit = endpoint.view().published.settings.max_request_body_bytes;
+    let announced = request.content_length.unwrap_or(request.body_bytes);
+    (announced > limit).then(|| OwnAnswer::too_large(limit))
+}
+
+/// Tries until the client has an answer, or says what the proxy is to answer.
+async fn run<S: Stream>(
+    client: &mut Client<S>,
+    request: &Request,
+    endpoint: &Rc<Endpoint>,
+    preference: &Preference,
+    record: &mut RequestRecord,
+    attempts: &mut Attempts,
+) -> Result<Then, OwnAnswer> {
+    for _ in 0..MAX_ATTEMPTS {
+        let lease = match attempts.select(endpoint, preference) {
+            Some(lease) => lease,
+            None if attempts.reached.is_some() => break,
+            None => {
+                let tried = !std::mem::take(&mut attempts.tried).is_empty();
+                let waited = wait(client, request, endpoint, preference, record, tried).await;
+                match waited {
+                    Waited::Lease(lease) => lease,
+                    Waited::Gone => {
+                        record.outcome(Outcome::ClientGone);
+                        return Ok(Then::Close);
+                    }
+                    Waited::Vain(answer) => return Err(answer),
+                }
+            }
+        };
+        match attempt(client, request, endpoint, lease, record, attempts).await {
+            Next::Done(then) => return Ok(then),
+            Next::Answer(answer) => return Err(answer),
+            Next::Again => {}
+            Next::Enough => break,
+        }
+    }
+    Err(match &attempts.reached {
+        Some(error) => OwnAnswer::replica_failed(error, request.is_repeatable()),
+        None => OwnAnswer::no_replica(endpoint.service.name()),
+    })
+}
+
+impl Attempts {
+    /// A replica that was not tried; the one whose kept connection failed, only when there is no other.
+    fn select(&mut self, endpoint: &Endpoint, preference: &Preference) -> Option<Lease> {
+        // Who comes while others wait stands behind them.
+        if self.tried.is_empty() && endpoint.service.line.len() > 0 {
+            return None;
+        }
+        if let Some(lease) = endpoint.select(&self.tried, preference.affinity()) {
+            return Some(lease);
+        }
+        let last_resort = self.last_resort.take()?;
+        self.tried.retain(|replica| *replica != last_resort);
+        endpoint.select(&self.tried, preference.affinity())
+    }
+}
+
+/// By what a request prefers a replica.
+enum Preference {
+    None,
+    Session(u64),
+    Prompt(Box<PrefixChain>),
+}
+
+impl Preference {
+    /// For `prefix_affinity` this waits for the beginning of the body.
+    async fn of<S: Stream>(client: &mut Client<S>, request: &Request, endpoint: &Endpoint) -> Self {
+        if let Some(session) = request.session {
+            return Self::Session(session);
+        }
+        let view = endpoint.view();
+        let (true, Some(length)) = (view.published.roster.is_some(), request.content_length) else {
+            return Self::None;
+        };
+        let path = request
+            .target()
+            .split(|byte| *byte == b'?')
+            .next()
+            .unwrap_or_default();
+        let Ok(path) = std::str::from_utf8(path) else {
+            return Self::None;
+        };
+        let prompt = if request.body.has_ended() {
+            extract(request.whole_body(), path)
+        } else if request.expects_continue {
+            None
+        } else {
+            let wanted = usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .min(PROMPT_BYTES);
+            client.gather(wanted).await;
+            let body = client.input.bytes();
+            extract(body.get(..wanted).unwrap_or(body), path)
+        };
+        prompt.map_or(Self::None, |prompt| {
+            Self::Prompt(Box::new(PrefixChain::new(&prompt)))
+        })
+    }
+
+    fn affinity(&self) -> Affinity<'_> {
+        match self {
+            Self::None => Affinity::None,
+            Self::Session(hash) => Affinity::Session(*hash),
+            Self::Prompt(chain) => Affinity::Prompt(chain),
+        }
+    }
+}
+
+/// What came of waiting in line.
+enum Waited {
+    Lease(Lease),
+    /// The client went away.
+    Gone,
+    Vain(OwnAnswer),
+}
+
+/// Waits for a replica. `tried`: all there are took no connection a moment ago.
+async fn wait<S: Stream>(
+    client: &mut Client<S>,
+    request: &Request,
+    endpoint: &Endpoint,
+    preference: &Preference,
+    record: &RequestRecord,
+    tried: bool,
+) -> Waited {
+    let view = endpoint.view();
+    let settings = &view.published.settings;
+    let name = endpoint.service.name();
+    let Some(place) = endpoint.service.line.enter(settings.queue_requests) else {
+        let nobody = settings.queue_requests == 0;
+        return Waited::Vain(if nobody {
+            OwnAnswer::no_replica(name)
+        } else {
+            OwnAnswer::queue_full(settings.queue_requests)
+        });
+    };
+    let waited = Duration::from_micros(coarse_now().saturating_sub(record.started()));
+    client
+        .deadline
+        .set(settings.queue_timeout.saturating_sub(waited));
+    let again_at = coarse_now().saturating_add(if tried { REFUSED_PAUSE_MICROS } else { 0 });
+    let is_last = !request.keep_alive;
+    poll_fn(|context| {
+        if place.is_first(context.waker()) {
+            let changed = endpoint.service.epoch() != view.epoch;
+            if (changed || coarse_now() >= again_at)
+                && let Some(lease) = endpoint.select(&[], preference.affinity())
+            {
+                return Poll::Ready(Waited::Lease(lease));
+            }
+        }
+        if client.poll_gone(is_last, context) {
+            return Poll::Ready(Waited::Gone);
+        }
+        if client.deadline.has_struck(context) {
+            let answer = OwnAnswer::waited_in_vain(settings.queue_timeout, name);
+            return Poll::Ready(Waited::Vain(answer));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 async fn attempt<S: Stream>(
@@ -144,7 +318,7 @@ async fn attempt<S: Stream>(
         looks_complete: exchange.has_answered() && exchange.ends_with_connection(),
     };
     drop(exchange);
-    after_failure(end, &state, request, &lease, record, attempts)
+    after_failure(end, &state, request, endpoint, &lease, record, attempts)
 }
 
 /// What is done with the client's connection once it has its whole answer.
@@ -169,6 +343,7 @@ fn after_failure(
     end: End,
     failed: &Failed,
     request: &Request,
+    endpoint: &Endpoint,
     lease: &Lease,
     record: &mut RequestRecord,
     attempts: &mut Attempts,
@@ -184,7 +359,9 @@ fn after_failure(
             record.outcome(Outcome::ReplicaFailed);
             return Next::Done(cut);
         }
-        End::Broken { error } => return after_broken(error, failed, request, lease, attempts),
+        End::Broken { error } => {
+            return after_broken(error, failed, request, endpoint, lease, attempts);
+        }
         End::Silent if failed.has_answered => {
             lease.report_failure("silent within its answer for the stream timeout");
             (Outcome::Silent, None)
@@ -223,21 +400,27 @@ fn after_broken(
     error: String,
     failed: &Failed,
     request: &Request,
+    endpoint: &Endpoint,
     lease: &Lease,
     attempts: &mut Attempts,
 ) -> Next {
+    let replica = lease.upstream().replica_id;
     // A kept connection that is dead says nothing of the replica.
     if failed.is_kept {
         attempts.kept_connections = false;
+        if !failed.has_sent {
+            return Next::Again;
+        }
+        attempts.last_resort = Some(replica);
     } else {
         lease.failed(&error);
-        attempts.tried.push(lease.upstream().replica_id);
     }
+    attempts.tried.push(replica);
     if !failed.has_sent {
         return Next::Again;
     }
     attempts.reached = Some(error);
-    if !request.is_repeatable() || attempts.replays == MAX_REPLAYS {
+    if !request.is_repeatable() || attempts.replays == MAX_REPLAYS || !endpoint.may_retry() {
         return Next::Enough;
     }
     attempts.replays += 1;

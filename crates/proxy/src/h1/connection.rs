@@ -26,6 +26,8 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// How long an own answer may take to be written.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the beginning of a body is waited for, where the choice of a replica depends on it.
+const GATHER_TIME: Duration = Duration::from_secs(2);
 /// How long a client may go on sending what nobody reads, so that it comes to read the answer.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
@@ -101,7 +103,7 @@ pub(crate) async fn serve<S: Stream>(
         };
         match then {
             Then::Next if !client.has_ended => continue,
-            Then::Next | Then::Close => {}
+            Then::Next | Then::Close => client.farewell().await,
             Then::Linger => client.linger().await,
             Then::Reset => client.stream.reset_on_close(),
         }
@@ -117,7 +119,8 @@ impl<S: Stream> Client<S> {
                     return Poll::Ready(Incoming::Http2);
                 }
             } else if !self.input.is_empty() {
-                match take_request(&mut self.input, &self.peer) {
+                let view = endpoint.view();
+                match take_request(&mut self.input, &self.peer, &view.published) {
                     Ok(None) => {}
                     Ok(Some(request)) => {
                         self.is_used = true;
@@ -160,6 +163,38 @@ impl<S: Stream> Client<S> {
         !self.is_used
             && length > 0
             && self.input.bytes().get(..length) == HTTP2_PREFACE.get(..length)
+    }
+
+    /// Waits until so many bytes of a body have come, or no more come.
+    pub(super) async fn gather(&mut self, bytes: usize) {
+        self.deadline.set(GATHER_TIME);
+        poll_fn(|context| {
+            while self.input.len() < bytes && !self.input.is_full() {
+                match self.input.poll_fill(&mut self.stream, context) {
+                    Poll::Pending if !self.deadline.has_struck(context) => return Poll::Pending,
+                    Poll::Ready(Ok(read)) if read > 0 => {}
+                    // Whatever it is, it will be met again where the body is passed on.
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Watches the client while it has nothing to send; true when it has gone away. It may also send its next request
+    /// early. `is_last`: the request announced itself as the last one, so that the end of the sending is none of the
+    /// connection.
+    pub(super) fn poll_gone(&mut self, is_last: bool, context: &mut Context<'_>) -> bool {
+        while !self.has_ended && !self.input.is_full() {
+            match self.input.poll_fill(&mut self.stream, context) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(Ok(_)) if is_last => self.has_ended = true,
+                Poll::Ready(_) => return true,
+            }
+        }
+        false
     }
 
     /// Gives an answer of the proxy's own.
@@ -216,6 +251,20 @@ impl<S: Stream> Client<S> {
             Poll::Ready(Ok(()))
         })
         .await
+    }
+
+    /// Tells the client that the connection ends here and was not cut off, where the protocol knows how.
+    async fn farewell(&mut self) {
+        if S::HAS_FAREWELL {
+            self.deadline.set(SEND_TIMEOUT);
+            poll_fn(
+                |context| match Pin::new(&mut self.stream).poll_shutdown(context) {
+                    Poll::Pending if !self.deadline.has_struck(context) => Poll::Pending,
+                    _ => Poll::Ready(()),
+                },
+            )
+            .await;
+        }
     }
 
     /// Ends the sending and reads on for a while: closing at once would discard what the client has not read yet, should

@@ -171,8 +171,9 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         if let Poll::Ready(end) = self.poll_download(context)? {
             return Ok(Poll::Ready(end));
         }
-        if uploaded.is_ready() {
-            self.poll_client(context)?;
+        let is_last = !self.request.keep_alive;
+        if uploaded.is_ready() && self.client.poll_gone(is_last, context) {
+            return Err(End::ClientGone);
         }
         Ok(Poll::Pending)
     }
@@ -450,6 +451,7 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         self.kept_by_replica = head.keep_alive && length != BodyLength::UntilClose;
         self.download_body = Some(Body::new(length));
         self.record.answered(head.status);
+        self.lease.answered(head.status);
         Ok(None)
     }
 
@@ -459,20 +461,6 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
             is_1_1: self.request.is_1_1,
             close,
         }
-    }
-
-    /// Watches the client while it has nothing to send: it may go away, or send its next request early.
-    fn poll_client(&mut self, context: &mut Context<'_>) -> Result<(), End> {
-        let client = &mut *self.client;
-        while !client.has_ended && !client.input.is_full() {
-            match client.input.poll_fill(&mut client.stream, context) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(read)) if read > 0 => {}
-                Poll::Ready(Ok(_)) if !self.request.keep_alive => client.has_ended = true,
-                Poll::Ready(_) => return Err(End::ClientGone),
-            }
-        }
-        Ok(())
     }
 
     fn poll_timeout(&mut self, context: &mut Context<'_>) -> Poll<End> {

@@ -8,14 +8,17 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
+use balance::session_hash;
 use http1::{
     BodyLength, FieldName, Fields, Method, Refusal, RequestHead, Span, TargetForm, list_members,
     read_request,
 };
+use spec::SessionAffinity;
 
 use super::body::{Body, with_fields};
 use crate::buffer::{Input, Text};
 use crate::peer::Peer;
+use crate::routing::Published;
 
 /// A body of this many bytes or fewer that came with its head is sent together with it, and again where the method
 /// allows.
@@ -39,6 +42,12 @@ pub(super) struct Request {
     pub(super) body: Body,
     /// Bytes of the body that `text` has.
     pub(super) body_bytes: u64,
+    /// Length of the body where the client has said it, however much of it is in `text`.
+    pub(super) content_length: Option<u64>,
+    /// Whether the client may use the endpoint.
+    pub(super) is_admitted: bool,
+    /// Hash of the session, for `session_affinity`.
+    pub(super) session: Option<u64>,
 }
 
 impl Request {
@@ -53,6 +62,13 @@ impl Request {
         self.text.get(start..end).unwrap_or_default()
     }
 
+    /// The part of the body that is in `text`.
+    pub(super) fn whole_body(&self) -> &[u8] {
+        let length = usize::try_from(self.body_bytes).unwrap_or(usize::MAX);
+        let start = self.text.len().saturating_sub(length);
+        self.text.get(start..).unwrap_or_default()
+    }
+
     /// Whether it may be sent again though a replica may have read it.
     pub(super) fn is_repeatable(&self) -> bool {
         self.method.is_idempotent() && self.body.has_ended()
@@ -60,13 +76,25 @@ impl Request {
 }
 
 /// Takes the next request from what a client has sent; `None` when its head is not complete yet.
-pub(super) fn take_request(input: &mut Input, peer: &Peer) -> Result<Option<Request>, Refusal> {
+pub(super) fn take_request(
+    input: &mut Input,
+    peer: &Peer,
+    published: &Published,
+) -> Result<Option<Request>, Refusal> {
     let bytes = input.bytes();
     let (mut request, head_length) = with_fields(|fields| {
         let Some(head) = read_request(bytes, fields)? else {
             return Ok(None);
         };
-        let request = compose(&head, fields, bytes, peer);
+        let mut request = compose(&head, fields, bytes, peer, published.keys.is_some());
+        if let Some(keys) = &published.keys {
+            let mut shown = fields.named(FieldName::Authorization);
+            let first = shown.next().map(|field| field.value.of(bytes));
+            request.is_admitted = shown.next().is_none() && keys.admit(first);
+        }
+        if published.ring.is_some() {
+            request.session = session(fields, bytes, &published.settings.session_affinity);
+        }
         Ok(Some((request, head.length)))
     })?
     .map_or((None, 0), |(request, length)| (Some(request), length));
@@ -96,7 +124,41 @@ fn take_whole_body(request: &mut Request, input: &mut Input) -> Result<(), Refus
     Ok(())
 }
 
-fn compose(head: &RequestHead, fields: &Fields, bytes: &[u8], peer: &Peer) -> Request {
+/// The hash of the value by which the session of a request is known.
+fn session(fields: &Fields, bytes: &[u8], affinity: &SessionAffinity) -> Option<u64> {
+    let value = match affinity {
+        SessionAffinity::Header(name) => fields
+            .iter()
+            .find(|field| {
+                field
+                    .name_span
+                    .of(bytes)
+                    .eq_ignore_ascii_case(name.as_bytes())
+            })
+            .map(|field| field.value.of(bytes)),
+        SessionAffinity::Cookie(name) => fields
+            .named(FieldName::Cookie)
+            .find_map(|field| cookie(field.value.of(bytes), name.as_bytes())),
+    };
+    value.filter(|value| !value.is_empty()).map(session_hash)
+}
+
+/// The value of the cookie of this name (RFC 6265 section 4.2.1).
+fn cookie<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    cookies.split(|byte| *byte == b';').find_map(|pair| {
+        let pair = pair.trim_ascii();
+        pair.strip_prefix(name)?.strip_prefix(b"=")
+    })
+}
+
+/// `hide_key`: the `Authorization` header was meant for the endpoint and stays here.
+fn compose(
+    head: &RequestHead,
+    fields: &Fields,
+    bytes: &[u8],
+    peer: &Peer,
+    hide_key: bool,
+) -> Request {
     let mut text = Text::new();
     let method = head.method_span.of(bytes);
     text.push(method);
@@ -108,7 +170,7 @@ fn compose(head: &RequestHead, fields: &Fields, bytes: &[u8], peer: &Peer) -> Re
     text.push(target);
     text.push(b" HTTP/1.1\r\n");
     let host = compose_host(&mut text, head, fields, bytes);
-    let forwarded = copy_fields(&mut text, head, fields, bytes);
+    let forwarded = copy_fields(&mut text, head, fields, bytes, hide_key);
     if let Some(protocol) = head.upgrade {
         text.push(b"Connection: upgrade\r\nUpgrade: ");
         text.push(protocol.of(bytes));
@@ -132,6 +194,12 @@ fn compose(head: &RequestHead, fields: &Fields, bytes: &[u8], peer: &Peer) -> Re
         wants_upgrade: head.upgrade.is_some(),
         body: Body::new(head.body),
         body_bytes: 0,
+        content_length: match head.body {
+            BodyLength::Bytes(bytes) => Some(bytes),
+            _ => None,
+        },
+        is_admitted: true,
+        session: None,
     }
 }
 
@@ -162,7 +230,13 @@ struct Present {
     request_id: bool,
 }
 
-fn copy_fields(text: &mut Text, head: &RequestHead, fields: &Fields, bytes: &[u8]) -> Present {
+fn copy_fields(
+    text: &mut Text,
+    head: &RequestHead,
+    fields: &Fields,
+    bytes: &[u8],
+    hide_key: bool,
+) -> Present {
     let mut present = Present::default();
     let absolute = matches!(head.form, TargetForm::Absolute { .. });
     for field in fields.iter() {
@@ -170,6 +244,7 @@ fn copy_fields(text: &mut Text, head: &RequestHead, fields: &Fields, bytes: &[u8
             FieldName::Other => true,
             FieldName::Host => !absolute,
             FieldName::Expect => head.expects_continue,
+            FieldName::Authorization => !hide_key,
             FieldName::XForwardedFor => {
                 present.forwarded_for = true;
                 false

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use plan::routing::{Generation, RoutingTable, Upstream};
-use spec::{LoadBalancer, LoadBalancingPolicy};
+use spec::{LoadBalancer, LoadBalancingPolicy, Queue};
 
 /// Nothing that is waited for takes this long unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -68,6 +68,10 @@ pub(crate) fn numbered_table(
         policy: LoadBalancingPolicy::RoundRobin,
         load_balancer: LoadBalancer {
             stream_timeout_seconds: 60.0,
+            queue: Queue {
+                max_requests: 0,
+                ..Queue::default()
+            },
             ..LoadBalancer::default()
         },
         tls: None,
