@@ -23,7 +23,7 @@ use crate::{interrupt, memory, scale, wrk};
 
 /// Load before the first round of a row, so that connections to the backends are there.
 const WARM_UP: Duration = Duration::from_millis(200);
-const QUIET_PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const QUIET_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the machine is watched to see whether it is quiet; long enough for clocks that tick 100 times a second.
 const QUIET_TIME: Duration = Duration::from_millis(200);
 /// Share of the processors in use at which it is.
@@ -51,7 +51,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut sections = Vec::new();
     let mut peers = run.start_peers()?;
     for row in options.rows() {
-        interrupt::check()?;
         if started.elapsed() > options.begin_limit() {
             run.left_out
                 .push(format!("{}: the time is up", row.title()));
@@ -63,7 +62,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             Row::Services => scale::services(&run.bench).map(Section::Scale),
             _ => run.loads(row, &mut peers),
         };
-        interrupt::check()?;
+        interrupt::check_signals()?;
         match measured {
             Ok(section) => sections.push((row, section)),
             Err(error) => run.left_out.push(format!("{}: {error:#}", row.title())),

@@ -115,7 +115,10 @@ mod tests {
         }
     }
 
-    fn series(rounds: &[((u64, f64), (u64, f64))]) -> Series<char> {
+    /// Microseconds and foreign share.
+    type Round = (u64, f64);
+
+    fn series(rounds: &[(Round, Round)]) -> Series<char> {
         let mut series = Series::new(['a', 'b']);
         for ((a, a_foreign), (b, b_foreign)) in rounds {
             series.add('a', sample(*a, *a_foreign));
