@@ -36,6 +36,14 @@ impl<K: Copy + PartialEq> Series<K> {
         }
     }
 
+    pub(crate) fn remove(&mut self, kind: K) {
+        self.contestants.retain(|(one, _)| *one != kind);
+    }
+
+    pub(crate) fn contains(&self, kind: K) -> bool {
+        self.contestants.iter().any(|(one, _)| *one == kind)
+    }
+
     pub(crate) fn samples(&self, kind: K) -> &[Sample] {
         let samples = self.contestants.iter().find(|(one, _)| *one == kind);
         samples.map_or(&[], |(_, samples)| samples)
@@ -155,6 +163,16 @@ mod tests {
         // Each has one undisturbed sample of its own.
         let a = series.summary('a', Sample::proxy_us).unwrap();
         assert!(!a.disturbed && close(a.spread.median, 8.0));
+    }
+
+    #[test]
+    fn one_that_failed_is_out_and_the_others_go_on() {
+        let mut series = series(&[((8, 0.0), (10, 0.0))]);
+        series.remove('b');
+        series.add('b', sample(10, 0.0));
+        assert!(series.contains('a') && !series.contains('b'));
+        assert_eq!(series.ratio('a', 'b', Sample::proxy_us), None);
+        assert_eq!(series.counts('a'), (1, 1));
     }
 
     #[test]
