@@ -173,7 +173,7 @@ impl Endpoint {
 
     /// Whether the endpoint is closed, so that connections end after their request.
     pub(crate) fn is_closing(&self) -> bool {
-        self.service.closing().is_cancelled()
+        self.service.is_closing()
     }
 
     /// Hands on what was counted and written; closes connections that were idle for too long. True when the endpoint has

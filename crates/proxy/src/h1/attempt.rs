@@ -58,7 +58,7 @@ enum Next {
 /// Answers one request. Whatever happens is an answer or, once the answer has begun, the end of the connection.
 pub(super) async fn answer<S: Stream>(
     client: &mut Client<S>,
-    request: Request,
+    request: &Request,
     endpoint: &Rc<Endpoint>,
 ) -> Then {
     let mut record = RequestRecord::start(endpoint, request.method_text(), request.target());
@@ -71,14 +71,14 @@ pub(super) async fn answer<S: Stream>(
         reached: None,
         request_read: request.body.has_ended(),
     };
-    let answer = match refuse(&request, endpoint) {
+    let answer = match refuse(request, endpoint) {
         Some(answer) => answer,
         None => {
             endpoint.record_arrival(record.started());
-            let preference = Preference::of(client, &request, endpoint).await;
+            let preference = Preference::of(client, request, endpoint).await;
             match run(
                 client,
-                &request,
+                request,
                 endpoint,
                 &preference,
                 &mut record,
@@ -91,9 +91,7 @@ pub(super) async fn answer<S: Stream>(
             }
         }
     };
-    client
-        .answer(&answer, &request, attempts.request_read, &mut record)
-        .await
+    Box::pin(client.answer(&answer, request, attempts.request_read, &mut record)).await
 }
 
 /// What is answered without asking a replica.
@@ -121,7 +119,8 @@ async fn run<S: Stream>(
             None if attempts.reached.is_some() => break,
             None => {
                 let tried = !std::mem::take(&mut attempts.tried).is_empty();
-                let waited = wait(client, request, endpoint, preference, record, tried).await;
+                let waited = wait(client, request, endpoint, preference, record, tried);
+                let waited = Box::pin(waited).await;
                 match waited {
                     Waited::Lease(lease) => lease,
                     Waited::Gone => {
@@ -194,7 +193,7 @@ impl Preference {
             let wanted = usize::try_from(length)
                 .unwrap_or(usize::MAX)
                 .min(PROMPT_BYTES);
-            client.gather(wanted).await;
+            Box::pin(client.gather(wanted)).await;
             let body = client.input.bytes();
             extract(body.get(..wanted).unwrap_or(body), path)
         };
@@ -285,7 +284,7 @@ async fn attempt<S: Stream>(
     let is_kept = kept.is_some();
     let stream = match kept {
         Some(stream) => stream,
-        None => match connect(upstream.address, lease.settings().connect_timeout).await {
+        None => match Box::pin(connect(upstream.address, lease.settings().connect_timeout)).await {
             Ok(stream) => stream,
             Err(error) => {
                 lease.failed(&format!("cannot connect to {}: {error}", upstream.address));
@@ -309,7 +308,7 @@ async fn attempt<S: Stream>(
     if let End::Switched = end {
         let (client, stream, input, head) = exchange.into_parts();
         let tunnel = Tunnel::new(client, stream, input, head);
-        return run_tunnel(tunnel, record).await;
+        return Box::pin(run_tunnel(tunnel, record)).await;
     }
     let state = Failed {
         is_kept,

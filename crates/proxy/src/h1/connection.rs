@@ -71,11 +71,13 @@ enum Incoming {
 }
 
 /// Serves a connection. One that turns out to speak HTTP/2 is given back, with what was read from it.
-pub(crate) async fn serve<S: Stream>(
+//
+// Not an `async fn`, which would keep its arguments beside what is made of them.
+pub(crate) fn serve<S: Stream>(
     stream: S,
     peer: Peer,
     endpoint: &Rc<Endpoint>,
-) -> Option<(S, Input)> {
+) -> impl Future<Output = Option<(S, Input)>> {
     let mut client = Client {
         stream,
         input: Input::default(),
@@ -85,29 +87,37 @@ pub(crate) async fn serve<S: Stream>(
         is_used: false,
         is_in_grace: false,
     };
-    loop {
-        client
-            .deadline
-            .set(endpoint.view().published.settings.idle_timeout);
-        let then = match poll_fn(|context| client.poll_request(endpoint, context)).await {
-            Incoming::Request(request) => attempt::answer(&mut client, request, endpoint).await,
-            Incoming::Http2 => return Some((client.stream, client.input)),
-            Incoming::End => return None,
-            Incoming::Refused(refusal) => {
-                client.refuse(&OwnAnswer::refused(refusal), endpoint).await
+    async move {
+        loop {
+            let idle_timeout = endpoint.view().published.settings.idle_timeout;
+            client.deadline.set(idle_timeout);
+            let incoming = poll_fn(|context| client.poll_request(endpoint, context)).await;
+            let then = match &incoming {
+                // In boxes is what a connection does not need while it waits for a request: the task of a connection is as
+                // large as its largest state, and most connections wait.
+                Incoming::Request(request) => {
+                    Box::pin(attempt::answer(&mut client, request, endpoint)).await
+                }
+                Incoming::Http2 => return Some((client.stream, client.input)),
+                Incoming::End => return None,
+                Incoming::Refused(refusal) => {
+                    let answer = OwnAnswer::refused(*refusal);
+                    Box::pin(client.refuse(answer, endpoint)).await
+                }
+                Incoming::Slow => {
+                    let limit = endpoint.view().published.settings.head_timeout;
+                    let answer = OwnAnswer::slow_head(limit);
+                    Box::pin(client.refuse(answer, endpoint)).await
+                }
+            };
+            match then {
+                Then::Next if !client.has_ended => continue,
+                Then::Next | Then::Close => Box::pin(client.farewell()).await,
+                Then::Linger => Box::pin(client.linger()).await,
+                Then::Reset => client.stream.reset_on_close(),
             }
-            Incoming::Slow => {
-                let limit = endpoint.view().published.settings.head_timeout;
-                client.refuse(&OwnAnswer::slow_head(limit), endpoint).await
-            }
-        };
-        match then {
-            Then::Next if !client.has_ended => continue,
-            Then::Next | Then::Close => client.farewell().await,
-            Then::Linger => client.linger().await,
-            Then::Reset => client.stream.reset_on_close(),
+            return None;
         }
-        return None;
     }
 }
 
@@ -222,7 +232,7 @@ impl<S: Stream> Client<S> {
     }
 
     /// Answers what could not be read as a request.
-    async fn refuse(&mut self, answer: &OwnAnswer, endpoint: &Rc<Endpoint>) -> Then {
+    async fn refuse(&mut self, answer: OwnAnswer, endpoint: &Rc<Endpoint>) -> Then {
         let mut record = RequestRecord::start(endpoint, b"", b"");
         record.answered(answer.status);
         record.outcome(answer.outcome);
