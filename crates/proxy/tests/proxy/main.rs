@@ -7,6 +7,7 @@ mod control;
 mod draining;
 mod failures;
 mod forwarding;
+mod http2;
 mod logs;
 mod processes;
 mod selection;
