@@ -6,9 +6,7 @@ use std::sync::{Arc, Barrier};
 use http::Request;
 use plan::routing::ProxyCommand;
 
-use crate::support::http2::{
-    Http2Client, Sent, data, next_text, read, runtime, soon, trailers,
-};
+use crate::support::http2::{Http2Client, Sent, data, next_text, read, runtime, soon, trailers};
 use crate::support::process::Proxy;
 use crate::support::replica::{Replica, Then};
 use crate::support::{free_address, table};
@@ -25,7 +23,10 @@ fn a_request_and_its_answer_pass_with_their_bodies() {
         let client = Http2Client::connect(endpoint).await;
         let request = client.request("POST", "/a%20b?c").body(Sent::text("hello"));
         let answer = client.send(request.unwrap()).await.unwrap();
-        assert_eq!((answer.status(), answer.version()), (http::StatusCode::OK, http::Version::HTTP_2));
+        assert_eq!(
+            (answer.status(), answer.version()),
+            (http::StatusCode::OK, http::Version::HTTP_2)
+        );
         assert_eq!(answer.headers()["content-length"], "9");
         assert_eq!(read(answer.into_body()).await.unwrap().text, "got hello");
     });
@@ -90,11 +91,18 @@ fn answers_without_a_body_have_none() {
     let (_proxy, mut controller, endpoint) = Proxy::serving(&[replica.address]);
     runtime().block_on(async {
         let client = Http2Client::connect(endpoint).await;
-        for (method, target, status) in [("GET", "/204", 204), ("GET", "/304", 304), ("HEAD", "/", 200)] {
+        for (method, target, status) in [
+            ("GET", "/204", 204),
+            ("GET", "/304", 304),
+            ("HEAD", "/", 200),
+        ] {
             let answer = client.ask(method, target).await;
             assert_eq!(answer.status(), status, "{target}");
             let length = answer.headers().get("content-length").cloned();
-            assert_eq!(length.is_some_and(|length| length == "1234"), method == "HEAD");
+            assert_eq!(
+                length.is_some_and(|length| length == "1234"),
+                method == "HEAD"
+            );
             assert_eq!(read(answer.into_body()).await.unwrap().text, "");
         }
         controller.acknowledged(table(endpoint, 2, []));
@@ -218,19 +226,27 @@ fn an_endpoint_that_closes_lets_streams_finish() {
         let client = Http2Client::connect(endpoint).await;
         let mut body = client.ask("GET", "/").await.into_body();
         assert_eq!(next_text(&mut body).await.as_deref(), Some("begun"));
-        controller.send(&ProxyCommand::Withdraw { service: "svc".to_owned() });
-        let Http2Client { mut sender, connection, .. } = client;
-        // The GOAWAY of the proxy.
-        soon("the end of new streams", async {
-            while sender.ready().await.is_ok() && !sender.is_closed() {
-                tokio::task::yield_now().await;
+        controller.send(&ProxyCommand::Withdraw {
+            service: "svc".to_owned(),
+        });
+        // Until the GOAWAY of the proxy has come, new streams are served: here by the news that there is no replica.
+        let refused = soon("the end of new streams", async {
+            loop {
+                let request = client.request("GET", "/").body(Sent::empty()).unwrap();
+                match client.send(request).await {
+                    Ok(answer) => assert_eq!(answer.status(), 503),
+                    Err(error) => break error,
+                }
             }
-        })
-        .await;
+        });
+        assert!(refused.await.is_canceled(), "not sent, so not refused");
         go_on.store(true, Ordering::SeqCst);
         assert_eq!(next_text(&mut body).await.as_deref(), Some("ended"));
         assert_eq!(next_text(&mut body).await, None);
-        soon("the end of the connection", connection).await.unwrap().unwrap();
+        soon("the end of the connection", client.connection)
+            .await
+            .unwrap()
+            .unwrap();
     });
 }
 
@@ -245,7 +261,10 @@ fn headers_of_a_connection_are_refused_and_cookies_are_joined() {
             .header("cookie", "a=1")
             .header("cookie", "b=2");
         let answer = client.send(request.body(Sent::empty()).unwrap()).await;
-        assert_eq!(read(answer.unwrap().into_body()).await.unwrap().text, "fine");
+        assert_eq!(
+            read(answer.unwrap().into_body()).await.unwrap().text,
+            "fine"
+        );
         let other_host: Request<Sent> = client
             .request("GET", "/")
             .header("host", "other.example")
@@ -255,7 +274,11 @@ fn headers_of_a_connection_are_refused_and_cookies_are_joined() {
     });
     let heads = replica.heads();
     assert_eq!(heads.len(), 1);
-    let cookies: Vec<_> = heads[0].headers.iter().filter(|(name, _)| name == "cookie").collect();
+    let cookies: Vec<_> = heads[0]
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "cookie")
+        .collect();
     assert_eq!(cookies.len(), 1, "RFC 9113 section 8.2.3");
     assert_eq!(cookies[0].1, "a=1; b=2");
 }

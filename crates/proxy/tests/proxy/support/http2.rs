@@ -124,11 +124,15 @@ pub(crate) async fn read(body: Incoming) -> hyper::Result<Whole> {
     Ok(Whole { text, trailers })
 }
 
-/// The text of the next frame; `None` at the end.
+/// The text of the next frame that has some; `None` at the end.
 pub(crate) async fn next_text(body: &mut Incoming) -> Option<String> {
-    let frame = soon("a frame", body.frame()).await?.unwrap();
-    let bytes = frame.into_data().unwrap_or_default();
-    Some(String::from_utf8(bytes.to_vec()).unwrap())
+    loop {
+        let frame = soon("a frame", body.frame()).await?.unwrap();
+        let bytes = frame.into_data().unwrap_or_default();
+        if !bytes.is_empty() {
+            return Some(String::from_utf8(bytes.to_vec()).unwrap());
+        }
+    }
 }
 
 /// One connection of a client.
