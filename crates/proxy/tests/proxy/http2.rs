@@ -229,12 +229,12 @@ fn an_endpoint_that_closes_lets_streams_finish() {
         controller.send(&ProxyCommand::Withdraw {
             service: "svc".to_owned(),
         });
-        // Until the GOAWAY of the proxy has come, new streams are served: here by the news that there is no replica.
+        // Until the GOAWAY of the proxy has come, new streams are served: at last by the news that there is no replica.
         let refused = soon("the end of new streams", async {
             loop {
                 let request = client.request("GET", "/").body(Sent::empty()).unwrap();
                 match client.send(request).await {
-                    Ok(answer) => assert_eq!(answer.status(), 503),
+                    Ok(answer) => assert!(matches!(answer.status().as_u16(), 200 | 503)),
                     Err(error) => break error,
                 }
             }

@@ -198,21 +198,25 @@ pub(crate) struct Http2Replica {
 
 impl Http2Replica {
     /// Runs `handler` for each request. To be called within a runtime.
-    pub(crate) async fn start<F>(
+    pub(crate) async fn start<F, B>(
         handler: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Response<Sent>> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         Self::start_with(Builder::new(TokioExecutor::new()), handler).await
     }
 
-    pub(crate) async fn start_with<F>(
+    pub(crate) async fn start_with<F, B>(
         builder: Builder<TokioExecutor>,
         handler: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Response<Sent>> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
