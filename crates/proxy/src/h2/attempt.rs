@@ -193,10 +193,7 @@ fn why(
     if is_refusal(error) {
         return Failure::Refused;
     }
-    let mut text = describe(error);
-    if outgoing.is_http2 && h2_error(error).is_some_and(h2::Error::is_library) {
-        text.push_str("; does it speak HTTP/2 (load_balancer.replica_protocol)?");
-    }
+    let text = describe(error);
     match (unsent, kept_connection) {
         (true, true) => Failure::Unsent,
         (true, false) => Failure::NotConnected { error: text },

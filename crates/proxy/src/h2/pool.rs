@@ -1,5 +1,6 @@
 //! Connections to replicas, kept for the next request: one pool per thread and service.
 
+mod heard;
 pub(super) mod http1;
 mod http2;
 mod trailing;

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::TokioExecutor;
-use plan::routing::RoutingTable;
+use plan::routing::{ProxyReport, RoutingTable};
 use spec::ReplicaProtocol;
 use tokio::sync::Semaphore;
 
@@ -366,13 +366,40 @@ fn a_replica_that_is_gone_is_passed_over() {
 fn a_replica_that_does_not_speak_http_2_is_told_of() {
     let replica = Replica::named("old");
     runtime().block_on(async {
-        let (_proxy, _controller, endpoint) = Proxy::serving_table(h2c_table(&[replica.address]));
+        let (_proxy, mut controller, endpoint) =
+            Proxy::serving_table(h2c_table(&[replica.address]));
         let client = Http2Client::connect(endpoint).await;
         let request = client.request("POST", "/").body(Sent::text("x")).unwrap();
-        let answer = client.send(request).await.unwrap();
-        assert_eq!(answer.status(), 502);
-        let text = read(answer.into_body()).await.unwrap().text;
-        assert!(text.contains("load_balancer.replica_protocol"), "{text}");
+        assert_eq!(client.send(request).await.unwrap().status(), 503);
+        let error = controller.until(|report| match report {
+            ProxyReport::UpstreamFailed { error, .. } => Some(error.clone()),
+            _ => None,
+        });
+        assert!(error.contains("load_balancer.replica_protocol"), "{error}");
+    });
+    let is_preface = |line: &str| line.starts_with("PRI * HTTP/2.0") || line == "SM";
+    assert!(
+        replica
+            .heads()
+            .iter()
+            .all(|head| is_preface(&head.first_line))
+    );
+}
+
+#[test]
+fn a_replica_that_takes_a_connection_and_says_nothing_costs_the_connect_timeout_only() {
+    // The kernel takes its connections.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    runtime().block_on(async {
+        let good = Http2Replica::named("good").await;
+        let mut table = h2c_table(&[silent.local_addr().unwrap(), good.address]);
+        table.load_balancer.connect_timeout_seconds = 0.3;
+        let (_proxy, _controller, endpoint) = Proxy::serving_table(table);
+        let client = Http2Client::connect(endpoint).await;
+        for _ in 0..2 {
+            let request = client.request("POST", "/").body(Sent::text("x")).unwrap();
+            assert_eq!(client.send(request).await.unwrap().status(), 200);
+        }
     });
 }
 

@@ -9,6 +9,7 @@ mod failures;
 mod forwarding;
 mod grpc;
 mod http2;
+mod http2_limits;
 mod http2_replicas;
 mod logs;
 mod processes;

@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -29,9 +30,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use plan::routing::Upstream;
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
+use super::heard::HeardStream;
 use super::{Key, connect_tcp, key};
 use crate::h2::request_body::RequestBody;
 use crate::h2::serve::ThisThread;
@@ -57,7 +60,7 @@ const QUIET_TIME: Duration = Duration::from_secs(15);
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;
 
-type Traffic = Connection<TokioIo<TcpStream>, RequestBody, ThisThread>;
+type Traffic = Connection<TokioIo<HeardStream>, RequestBody, ThisThread>;
 /// What became of an attempt to connect; `None` until that is known.
 type Connecting = watch::Receiver<Option<Result<(), String>>>;
 
@@ -76,8 +79,8 @@ struct Group {
 
 struct Shared {
     sender: SendRequest<RequestBody>,
-    /// Knows how many streams the replica allows.
-    traffic: Rc<RefCell<Traffic>>,
+    /// Knows how many streams the replica allows; `None` when it is over.
+    traffic: Rc<RefCell<Option<Traffic>>>,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
     /// Gets no more requests.
@@ -93,12 +96,23 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     fn has_room(&self) -> bool {
-        let allowed = self.traffic.borrow().current_max_send_streams();
-        self.streams.get() < allowed.min(MAX_STREAMS as usize)
+        self.streams.get() < self.allowed_streams().min(MAX_STREAMS as usize)
+    }
+
+    /// How many streams the replica allows; 0 as long as it has not said so.
+    fn allowed_streams(&self) -> usize {
+        let traffic = self.traffic.borrow();
+        traffic
+            .as_ref()
+            .map_or(0, Connection::current_max_send_streams)
     }
 
     fn is_alive(&self) -> bool {
-        !self.is_shunned.get() && !self.sender.is_closed()
+        !self.is_shunned.get() && !self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.sender.is_closed() || self.traffic.borrow().is_none()
     }
 }
 
@@ -210,33 +224,67 @@ fn open(
     connecting
 }
 
-async fn connect((_, address): Key, limit: Duration) -> Result<Shared, String> {
+async fn connect(key: Key, limit: Duration) -> Result<Shared, String> {
+    let (_, address) = key;
+    let greeted = timeout(limit, greet(key, limit)).await;
+    greeted.unwrap_or_else(|_| {
+        let limit = limit.as_secs_f64();
+        Err(format!(
+            "{address} took the connection but did not begin to speak HTTP/2 within {limit} s"
+        ))
+    })
+}
+
+/// Connects and waits until the replica has said how many streams it allows: more would wait on this connection, while
+/// another had room.
+async fn greet((_, address): Key, limit: Duration) -> Result<Shared, String> {
     let stream = connect_tcp(address, limit).await?;
     watch_peer(&stream);
+    let heard = Rc::new(Notify::new());
     let handshake = Builder::new(ThisThread)
         .timer(TokioTimer::new())
+        .initial_max_send_streams(0)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(MAX_HEADER_LIST_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .handshake(TokioIo::new(stream));
+        .handshake(TokioIo::new(HeardStream::new(stream, Rc::clone(&heard))));
     let (sender, traffic) = handshake.await.map_err(|error| error.to_string())?;
-    let traffic = Rc::new(RefCell::new(traffic));
-    let driven = Rc::clone(&traffic);
-    spawn_local(async move {
-        // Its errors reach whoever waits for an answer on it.
-        let _ = poll_fn(|context| Pin::new(&mut *driven.borrow_mut()).poll(context)).await;
-    });
-    Ok(Shared {
+    let traffic = Rc::new(RefCell::new(Some(traffic)));
+    spawn_local(drive(Rc::clone(&traffic), Rc::clone(&heard)));
+    let shared = Shared {
         sender,
         traffic,
         streams: Cell::new(0),
         idle_since: Cell::new(Instant::now()),
         is_shunned: Cell::new(false),
         is_used: Cell::new(false),
+    };
+    while shared.allowed_streams() == 0 {
+        if shared.is_over() {
+            return Err(format!(
+                "{address} took the connection but does not speak HTTP/2 \
+                 (load_balancer.replica_protocol)"
+            ));
+        }
+        heard.notified().await;
+    }
+    Ok(shared)
+}
+
+/// Moves the traffic of a connection until it is over.
+async fn drive(traffic: Rc<RefCell<Option<Traffic>>>, heard: Rc<Notify>) {
+    poll_fn(|context| match &mut *traffic.borrow_mut() {
+        // Its errors reach whoever waits for an answer on it.
+        Some(traffic) => Pin::new(traffic).poll(context).map(drop),
+        None => Poll::Ready(()),
     })
+    .await;
+    // What waits to be sent is given back as this is dropped.
+    traffic.replace(None);
+    heard.notify_one();
 }
 
 /// Lets the kernel notice that the machine at the other end is gone.
