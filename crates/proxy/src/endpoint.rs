@@ -22,6 +22,8 @@ use crate::routing::{Service, View};
 use crate::selection::{self, TableCandidates};
 use crate::upstream::IdleConnections;
 
+/// When no replica took a connection, they are asked again after this many microseconds, or when the table has changed.
+pub(crate) const REFUSED_PAUSE_MICROS: u64 = 500_000;
 /// Kept connections are looked through once in this many ticks, and when the table has changed.
 const TICKS_PER_POOL_SWEEP: u32 = 10;
 

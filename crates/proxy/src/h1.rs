@@ -33,4 +33,4 @@ mod request;
 mod tunnel;
 
 pub(crate) use connection::serve;
-pub(crate) use request::new_request_id;
+pub(crate) use request::{cookie, new_request_id};

@@ -15,7 +15,7 @@ use super::exchange::{End, Exchange};
 use super::request::Request;
 use super::tunnel::Tunnel;
 use crate::deadline::coarse_now;
-use crate::endpoint::{Affinity, Endpoint};
+use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE_MICROS};
 use crate::lease::Lease;
 use crate::log::{Outcome, RequestRecord};
 use crate::stream::Stream;
@@ -25,8 +25,6 @@ use crate::upstream::connect;
 const MAX_ATTEMPTS: usize = 8;
 /// How often a request that may have reached a replica is sent again.
 const MAX_REPLAYS: usize = 2;
-/// When no replica took a connection, they are asked again after this many microseconds, or when the table has changed.
-const REFUSED_PAUSE_MICROS: u64 = 500_000;
 /// So much of a body, or all of it, is looked at for a prompt.
 const PROMPT_BYTES: usize = 48 * 1024;
 

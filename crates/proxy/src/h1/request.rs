@@ -144,7 +144,7 @@ fn session(fields: &Fields, bytes: &[u8], affinity: &SessionAffinity) -> Option<
 }
 
 /// The value of the cookie of this name (RFC 6265 section 4.2.1).
-fn cookie<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     cookies.split(|byte| *byte == b';').find_map(|pair| {
         let pair = pair.trim_ascii();
         pair.strip_prefix(name)?.strip_prefix(b"=")

@@ -3,6 +3,8 @@
 
 pub(crate) mod client;
 pub(crate) mod controller;
+pub(crate) mod grpc;
+pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod process;
 pub(crate) mod replica;
