@@ -131,13 +131,16 @@ fn read_head(
 /// What can be said of a request line that has not come to its end: nothing, or that it never will be one.
 fn unfinished_line(buffer: &[u8], start: usize) -> Result<Option<RequestHead>, Refusal> {
     let line = buffer.get(start..).unwrap_or_default();
-    let Some(method_end) = memchr(b' ', line) else {
-        return match line.first() {
-            // What is no method will not become one: TLS, or another protocol altogether.
-            Some(byte) if !byte.is_ascii_graphic() && *byte != b'\r' => Err(Refusal::RequestLine),
-            _ if line.len() > MAX_METHOD_BYTES => Err(Refusal::Method),
-            _ => Ok(None),
-        };
+    let method_end = memchr(b' ', line);
+    let method = line.get(..method_end.unwrap_or(line.len()));
+    let method = method.unwrap_or_default();
+    let method = method.strip_suffix(b"\r").unwrap_or(method);
+    // What is no method will not become one: TLS, or another protocol altogether.
+    if method.len() > MAX_METHOD_BYTES || !(method.is_empty() || is_token(method)) {
+        return Err(Refusal::Method);
+    }
+    let Some(method_end) = method_end else {
+        return Ok(None);
     };
     let rest = line.get(method_end + 1..).unwrap_or_default();
     let target_length = memchr(b' ', rest).unwrap_or(rest.len());

@@ -41,5 +41,8 @@ fn mutated_requests_are_read_alike_or_refused() {
             break;
         }
     }
-    assert!(accepted > 100 && refused > 100, "{accepted} accepted, {refused} refused");
+    assert!(
+        accepted > 100 && refused > 100,
+        "{accepted} accepted, {refused} refused"
+    );
 }

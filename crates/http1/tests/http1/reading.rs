@@ -63,6 +63,8 @@ pub(crate) fn chunked<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Body {
                 }
                 Ok(Piece::More) => break,
                 Err(refusal) => {
+                    // How much of the framing before it was seen at once depends on the pieces.
+                    body.length = 0;
                     body.end = Err(refusal);
                     return body;
                 }
