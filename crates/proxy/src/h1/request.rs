@@ -164,6 +164,8 @@ fn compose(
     text.push(method);
     text.push(b" ");
     let target = match head.target.of(bytes) {
+        // RFC 9112 section 3.2.4: of the whole server, not of its root.
+        b"" if head.method == Method::Options => b"*",
         b"" => b"/",
         target => target,
     };
