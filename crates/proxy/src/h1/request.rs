@@ -242,6 +242,10 @@ fn copy_fields(
     let mut present = Present::default();
     let absolute = matches!(head.form, TargetForm::Absolute { .. });
     for field in fields.iter() {
+        // Before it counts as present: what is left out is set anew.
+        if head.names_connection_headers && is_named(fields, bytes, field) {
+            continue;
+        }
         let keep = match field.name {
             FieldName::Other => true,
             FieldName::Host => !absolute,
@@ -265,7 +269,7 @@ fn copy_fields(
             }
             name => !name.is_hop_by_hop(),
         };
-        if keep && !(head.names_connection_headers && is_named(fields, bytes, field)) {
+        if keep {
             text.push(field.line.of(bytes));
         }
     }
