@@ -276,10 +276,13 @@ fn copy_fields(
     present
 }
 
-/// Whether `Connection` names this header, which then concerns that connection only. The length of the body and the host
+/// Whether `Connection` names this header, which then concerns that connection only. What delimits the body and the host
 /// are not the sender's to take away (RFC 9110 section 7.6.1).
 pub(super) fn is_named(fields: &Fields, bytes: &[u8], field: &http1::Field) -> bool {
-    if matches!(field.name, FieldName::ContentLength | FieldName::Host) {
+    if matches!(
+        field.name,
+        FieldName::ContentLength | FieldName::TransferEncoding | FieldName::Host
+    ) {
         return false;
     }
     let name = field.name_span.of(bytes);
