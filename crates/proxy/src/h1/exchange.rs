@@ -297,6 +297,7 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         let reusable = self.kept_by_replica
             && self.input.is_empty()
             && !self.upload_broken
+            && self.text_sent == self.request.text.len()
             && self.has_read_request()
             && !self.upload.is_pending();
         End::Complete { reusable }
