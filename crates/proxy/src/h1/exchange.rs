@@ -335,12 +335,18 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
 
     /// Makes what has come of the answer ready to be passed on.
     fn take_download(&mut self) -> Result<Option<End>, End> {
-        if self.download_body.is_none()
+        while self.download_body.is_none()
             && !self.download.is_pending()
             && !self.input.is_empty()
-            && let Some(end) = self.take_head()?
         {
-            return Ok(Some(end));
+            let before = self.input.len();
+            if let Some(end) = self.take_head()? {
+                return Ok(Some(end));
+            }
+            // An interim answer that is not passed on leaves nothing to write; what follows it may be here already.
+            if self.input.len() == before {
+                break;
+            }
         }
         let Some(body) = &mut self.download_body else {
             return Ok(None);
