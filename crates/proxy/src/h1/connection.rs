@@ -103,8 +103,9 @@ pub(crate) async fn serve<S: Stream>(
         };
         match then {
             Then::Next if !client.has_ended => continue,
-            Then::Next | Then::Close => client.farewell().await,
-            Then::Linger => client.linger().await,
+            // What has come behind the last request would make closing discard the answer.
+            Then::Next | Then::Close if client.input.is_empty() => client.farewell().await,
+            Then::Next | Then::Close | Then::Linger => client.linger().await,
             Then::Reset => client.stream.reset_on_close(),
         }
         return None;
