@@ -140,9 +140,10 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         self.text_sent > 0
     }
 
-    /// Whether the head of an answer was passed on, or begun to be.
+    /// Whether the head of an answer was passed on, or begun to be; or an interim answer stands half written, behind
+    /// which no other could begin.
     pub(super) fn has_answered(&self) -> bool {
-        self.download_body.is_some()
+        self.download_body.is_some() || self.download.is_pending()
     }
 
     /// Whether the whole request has been read from the client.
