@@ -447,7 +447,10 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         self.coding = answer::coding(length, self.request.is_1_1);
         let ends_with_connection =
             !self.request.is_1_1 && matches!(length, BodyLength::UntilClose | BodyLength::Chunked);
-        self.close |= ends_with_connection || self.endpoint.is_closing();
+        // The client may send the body or leave it out: what follows could not be told from a request.
+        let awaits_continue =
+            self.request.expects_continue && self.uploaded == 0 && !self.has_read_request();
+        self.close |= ends_with_connection || awaits_continue || self.endpoint.is_closing();
         let form = self.form(self.coding, self.close);
         match answer::compose(head, fields, bytes, form) {
             None => self.download.ready = head.length,
