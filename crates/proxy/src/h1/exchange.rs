@@ -336,9 +336,7 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
 
     /// Makes what has come of the answer ready to be passed on.
     fn take_download(&mut self) -> Result<Option<End>, End> {
-        while self.download_body.is_none()
-            && !self.download.is_pending()
-            && !self.input.is_empty()
+        while self.download_body.is_none() && !self.download.is_pending() && !self.input.is_empty()
         {
             let before = self.input.len();
             if let Some(end) = self.take_head()? {

@@ -4,9 +4,12 @@
 
 mod connections;
 mod control;
+mod desync;
 mod draining;
 mod failures;
 mod forwarding;
+mod framing;
+mod hostile_replicas;
 mod logs;
 mod processes;
 mod selection;

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod controller;
 pub(crate) mod message;
 pub(crate) mod process;
+pub(crate) mod recorder;
 pub(crate) mod replica;
 
 use std::net::{SocketAddr, TcpListener};
