@@ -1,8 +1,9 @@
 //! A replica that answers wrongly harms the request that it answers, and no other: no client ever gets a byte of what was
 //! not its answer.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
@@ -278,4 +279,56 @@ fn an_answer_before_the_request_reaches_at_most_whoever_is_first() {
     done.send(()).unwrap();
     drop(std::net::TcpStream::connect(address));
     eventually("the replica to end", || replica.is_finished());
+}
+
+/// Answers as soon as the first byte of a request has come, and reads no further. Small segments make the proxy's socket
+/// take a request only in part, as one on a real network would.
+const HASTY: &str = "
+import socket, sys
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+listener.bind(('127.0.0.1', 0))
+listener.listen()
+print(listener.getsockname()[1], flush=True)
+kept = []
+while True:
+    connection, _ = listener.accept()
+    kept.append(connection)
+    connection.recv(1)
+    connection.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nhasty')
+";
+
+#[test]
+fn a_connection_that_holds_half_a_request_is_not_used_for_another() {
+    let python = Command::new("python3")
+        .args(["-c", HASTY])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut python) = python else {
+        eprintln!("skipped: no python3");
+        return;
+    };
+    let mut port = String::new();
+    let mut output = BufReader::new(python.stdout.take().unwrap());
+    let read = output.read_line(&mut port);
+    let outcome = read.map(|_| {
+        std::panic::catch_unwind(|| {
+            let address = SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap()));
+            let (_proxy, _controller, endpoint) = Proxy::serving(&[address]);
+            let mut client = Client::connect(endpoint);
+            client.send(&format!(
+                "PUT / HTTP/1.1\r\nHost: a\r\nX: {}\r\nContent-Length: 16000\r\n\r\n{}",
+                "x".repeat(40_000),
+                "y".repeat(16_000)
+            ));
+            assert_eq!(client.answer().text(), "hasty");
+            // On the same connection this would become the rest of the body.
+            assert_eq!(client.get("/secret").text(), "hasty");
+        })
+    });
+    let _ = python.kill();
+    let _ = python.wait();
+    outcome.unwrap().unwrap();
 }
