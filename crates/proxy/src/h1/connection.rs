@@ -112,8 +112,11 @@ pub(crate) fn serve<S: Stream>(
             };
             match then {
                 Then::Next if !client.has_ended => continue,
-                Then::Next | Then::Close => Box::pin(client.farewell()).await,
-                Then::Linger => Box::pin(client.linger()).await,
+                // What has come behind the last request would make closing discard the answer.
+                Then::Next | Then::Close if client.input.is_empty() => {
+                    Box::pin(client.farewell()).await;
+                }
+                Then::Next | Then::Close | Then::Linger => Box::pin(client.linger()).await,
                 Then::Reset => client.stream.reset_on_close(),
             }
             return None;

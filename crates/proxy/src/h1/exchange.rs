@@ -140,9 +140,10 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         self.text_sent > 0
     }
 
-    /// Whether the head of an answer was passed on, or begun to be.
+    /// Whether the head of an answer was passed on, or begun to be; or an interim answer stands half written, behind
+    /// which no other could begin.
     pub(super) fn has_answered(&self) -> bool {
-        self.download_body.is_some()
+        self.download_body.is_some() || self.download.is_pending()
     }
 
     /// Whether the whole request has been read from the client.
@@ -297,6 +298,7 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         let reusable = self.kept_by_replica
             && self.input.is_empty()
             && !self.upload_broken
+            && self.text_sent == self.request.text.len()
             && self.has_read_request()
             && !self.upload.is_pending();
         End::Complete { reusable }
@@ -334,12 +336,16 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
 
     /// Makes what has come of the answer ready to be passed on.
     fn take_download(&mut self) -> Result<Option<End>, End> {
-        if self.download_body.is_none()
-            && !self.download.is_pending()
-            && !self.input.is_empty()
-            && let Some(end) = self.take_head()?
+        while self.download_body.is_none() && !self.download.is_pending() && !self.input.is_empty()
         {
-            return Ok(Some(end));
+            let before = self.input.len();
+            if let Some(end) = self.take_head()? {
+                return Ok(Some(end));
+            }
+            // An interim answer that is not passed on leaves nothing to write; what follows it may be here already.
+            if self.input.len() == before {
+                break;
+            }
         }
         let Some(body) = &mut self.download_body else {
             return Ok(None);
@@ -439,7 +445,10 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         self.coding = answer::coding(length, self.request.is_1_1);
         let ends_with_connection =
             !self.request.is_1_1 && matches!(length, BodyLength::UntilClose | BodyLength::Chunked);
-        self.close |= ends_with_connection || self.endpoint.is_closing();
+        // The client may send the body or leave it out: what follows could not be told from a request.
+        let awaits_continue =
+            self.request.expects_continue && self.uploaded == 0 && !self.has_read_request();
+        self.close |= ends_with_connection || awaits_continue || self.endpoint.is_closing();
         let form = self.form(self.coding, self.close);
         match answer::compose(head, fields, bytes, form) {
             None => self.download.ready = head.length,

@@ -164,6 +164,8 @@ fn compose(
     text.push(method);
     text.push(b" ");
     let target = match head.target.of(bytes) {
+        // RFC 9112 section 3.2.4: of the whole server, not of its root.
+        b"" if head.method == Method::Options => b"*",
         b"" => b"/",
         target => target,
     };
@@ -240,6 +242,10 @@ fn copy_fields(
     let mut present = Present::default();
     let absolute = matches!(head.form, TargetForm::Absolute { .. });
     for field in fields.iter() {
+        // Before it counts as present: what is left out is set anew.
+        if head.names_connection_headers && is_named(fields, bytes, field) {
+            continue;
+        }
         let keep = match field.name {
             FieldName::Other => true,
             FieldName::Host => !absolute,
@@ -263,17 +269,20 @@ fn copy_fields(
             }
             name => !name.is_hop_by_hop(),
         };
-        if keep && !(head.names_connection_headers && is_named(fields, bytes, field)) {
+        if keep {
             text.push(field.line.of(bytes));
         }
     }
     present
 }
 
-/// Whether `Connection` names this header, which then concerns that connection only. The length of the body and the host
+/// Whether `Connection` names this header, which then concerns that connection only. What delimits the body and the host
 /// are not the sender's to take away (RFC 9110 section 7.6.1).
 pub(super) fn is_named(fields: &Fields, bytes: &[u8], field: &http1::Field) -> bool {
-    if matches!(field.name, FieldName::ContentLength | FieldName::Host) {
+    if matches!(
+        field.name,
+        FieldName::ContentLength | FieldName::TransferEncoding | FieldName::Host
+    ) {
         return false;
     }
     let name = field.name_span.of(bytes);

@@ -4,10 +4,13 @@
 
 mod connections;
 mod control;
+mod desync;
 mod draining;
 mod failures;
 mod forwarding;
+mod framing;
 mod grpc;
+mod hostile_replicas;
 mod http2;
 mod http2_limits;
 mod http2_replicas;

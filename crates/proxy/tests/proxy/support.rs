@@ -7,6 +7,7 @@ pub(crate) mod grpc;
 pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod process;
+pub(crate) mod recorder;
 pub(crate) mod replica;
 
 use std::net::{SocketAddr, TcpListener};

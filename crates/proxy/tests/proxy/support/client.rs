@@ -44,7 +44,11 @@ impl Client {
     }
 
     pub(crate) fn try_send(&mut self, text: &str) -> io::Result<()> {
-        self.reader.get_mut().write_all(text.as_bytes())
+        self.try_send_bytes(text.as_bytes())
+    }
+
+    pub(crate) fn try_send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.reader.get_mut().write_all(bytes)
     }
 
     pub(crate) fn get(&mut self, target: &str) -> Answer {
