@@ -9,6 +9,7 @@ mod failures;
 mod forwarding;
 mod logs;
 mod processes;
+mod queue;
 mod selection;
 mod support;
 mod upgrades;

@@ -6,6 +6,7 @@ pub(crate) mod controller;
 pub(crate) mod message;
 pub(crate) mod process;
 pub(crate) mod replica;
+pub(crate) mod settings;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
