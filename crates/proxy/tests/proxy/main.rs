@@ -7,6 +7,7 @@ mod control;
 mod draining;
 mod failures;
 mod forwarding;
+mod keys;
 mod logs;
 mod processes;
 mod queue;
