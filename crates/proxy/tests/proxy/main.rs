@@ -8,6 +8,7 @@ mod draining;
 mod failures;
 mod forwarding;
 mod keys;
+mod limits;
 mod logs;
 mod processes;
 mod queue;
