@@ -86,9 +86,7 @@ pub(crate) async fn serve<S: Stream>(
         is_in_grace: false,
     };
     loop {
-        client
-            .deadline
-            .set(endpoint.view().published.settings.idle_timeout);
+        client.await_request(endpoint);
         let then = match poll_fn(|context| client.poll_request(endpoint, context)).await {
             Incoming::Request(request) => attempt::answer(&mut client, request, endpoint).await,
             Incoming::Http2 => return Some((client.stream, client.input)),
@@ -112,6 +110,17 @@ pub(crate) async fn serve<S: Stream>(
 }
 
 impl<S: Stream> Client<S> {
+    /// The next request may have begun to come behind the one before.
+    fn await_request(&self, endpoint: &Endpoint) {
+        let view = endpoint.view();
+        let settings = &view.published.settings;
+        self.deadline.set(if self.input.is_empty() {
+            settings.idle_timeout
+        } else {
+            settings.head_timeout
+        });
+    }
+
     fn poll_request(&mut self, endpoint: &Endpoint, context: &mut Context<'_>) -> Poll<Incoming> {
         loop {
             if self.may_be_http2() {

@@ -14,6 +14,7 @@ mod processes;
 mod queue;
 mod selection;
 mod support;
+mod timeouts;
 mod upgrades;
 
 use std::path::PathBuf;

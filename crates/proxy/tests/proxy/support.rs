@@ -1,6 +1,7 @@
 //! What the tests stand on: a proxy of two processes, a controller, replicas and clients over plain
 //! sockets.
 
+pub(crate) mod black_hole;
 pub(crate) mod client;
 pub(crate) mod controller;
 pub(crate) mod message;
