@@ -7,6 +7,7 @@ mod control;
 mod draining;
 mod failures;
 mod forwarding;
+mod health;
 mod keys;
 mod limits;
 mod logs;
