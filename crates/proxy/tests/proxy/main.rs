@@ -2,6 +2,7 @@
 //!
 //! The processes are this test program itself, started again with one of the two roles below.
 
+mod affinity;
 mod connections;
 mod control;
 mod draining;
