@@ -15,6 +15,7 @@ mod logs;
 mod processes;
 mod queue;
 mod selection;
+mod settings;
 mod support;
 mod timeouts;
 mod upgrades;
