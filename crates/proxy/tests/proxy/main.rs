@@ -18,6 +18,7 @@ mod selection;
 mod settings;
 mod support;
 mod timeouts;
+mod tls;
 mod upgrades;
 
 use std::path::PathBuf;

@@ -8,6 +8,7 @@ pub(crate) mod message;
 pub(crate) mod process;
 pub(crate) mod replica;
 pub(crate) mod settings;
+pub(crate) mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
