@@ -99,7 +99,7 @@ impl Endpoint {
         loop {
             let view = self.view();
             let index = self.choose(&view, tried, affinity)?;
-            // Nothing comes of it when the table has been swapped in between.
+            // Nothing comes of it when the table has been swapped in between, or the replica has no room any more.
             if let Some(lease) = Lease::take(&view, index) {
                 return Some(lease);
             }
@@ -117,6 +117,10 @@ impl Endpoint {
             even_ejected: false,
         };
         self.choose_among(&candidates, affinity).or_else(|| {
+            // To wait for a sound one is better.
+            if candidates.is_any_busy() {
+                return None;
+            }
             candidates.even_ejected = true;
             self.choose_among(&candidates, affinity)
         })

@@ -89,8 +89,7 @@ pub(crate) fn serve<S: Stream>(
     };
     async move {
         loop {
-            let idle_timeout = endpoint.view().published.settings.idle_timeout;
-            client.deadline.set(idle_timeout);
+            client.await_request(endpoint);
             let incoming = poll_fn(|context| client.poll_request(endpoint, context)).await;
             let then = match &incoming {
                 // In boxes is what a connection does not need while it waits for a request: the task of a connection is as
@@ -125,6 +124,17 @@ pub(crate) fn serve<S: Stream>(
 }
 
 impl<S: Stream> Client<S> {
+    /// The next request may have begun to come behind the one before.
+    fn await_request(&self, endpoint: &Endpoint) {
+        let view = endpoint.view();
+        let settings = &view.published.settings;
+        self.deadline.set(if self.input.is_empty() {
+            settings.idle_timeout
+        } else {
+            settings.head_timeout
+        });
+    }
+
     fn poll_request(&mut self, endpoint: &Endpoint, context: &mut Context<'_>) -> Poll<Incoming> {
         loop {
             if self.may_be_http2() {
