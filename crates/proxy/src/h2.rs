@@ -23,6 +23,11 @@
 
 mod answer;
 mod attempt;
+#[allow(
+    dead_code,
+    reason = "for the path of HTTP/1.1, to replicas that speak HTTP/2"
+)]
+mod body_channel;
 mod client_stream;
 mod grpc;
 mod headers;
@@ -286,6 +291,7 @@ fn finish(
         is_grpc: form == Form::Grpc && grpc::is_grpc(&parts.headers),
         silence: Silence::default(),
         ended: false,
+        given: None,
     };
     Response::from_parts(parts, AnswerBody::replica(body))
 }

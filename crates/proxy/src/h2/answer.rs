@@ -1,7 +1,9 @@
 //! Answers to the client: a replica's, passed on as it comes, or one of the proxy's own.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,8 +30,8 @@ pub(crate) struct AnswerBody {
 }
 
 enum Kind {
-    /// A replica's, as it comes.
-    Replica(Box<ReplicaBody>),
+    /// A replica's, as it comes; `None` once the client was found to take nothing of it.
+    Replica(Rc<RefCell<Option<ReplicaBody>>>),
     /// The proxy's own; `None` once it has been taken.
     Own(Option<Bytes>),
 }
@@ -37,7 +39,7 @@ enum Kind {
 impl AnswerBody {
     pub(super) fn replica(body: ReplicaBody) -> Self {
         Self {
-            kind: Kind::Replica(Box::new(body)),
+            kind: Kind::Replica(Rc::new(RefCell::new(Some(body)))),
             stream: None,
         }
     }
@@ -49,8 +51,11 @@ impl AnswerBody {
         }
     }
 
-    /// Lets the stream last as long as the body.
+    /// Lets the stream last as long as the body, which ends when the client takes nothing of it.
     pub(super) fn hold(&mut self, stream: ClientStream) {
+        if let Kind::Replica(body) = &self.kind {
+            stream.watch(Rc::downgrade(body));
+        }
         self.stream = Some(stream);
     }
 }
@@ -76,21 +81,28 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
         match &mut self.get_mut().kind {
-            Kind::Replica(body) => body.poll_frame(context),
+            Kind::Replica(body) => match &mut *body.borrow_mut() {
+                Some(body) => body.poll_frame(context),
+                None => Poll::Ready(Some(Err(AnswerCut(
+                    "the client took nothing of the answer",
+                )))),
+            },
             Kind::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Replica(body) => body.is_end_stream(),
+            Kind::Replica(body) => (body.borrow().as_ref()).is_some_and(ReplicaBody::is_end_stream),
             Kind::Own(bytes) => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Replica(body) => body.size_hint(),
+            Kind::Replica(body) => {
+                (body.borrow().as_ref()).map_or_else(SizeHint::default, ReplicaBody::size_hint)
+            }
             Kind::Own(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }

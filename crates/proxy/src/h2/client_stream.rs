@@ -5,12 +5,16 @@
 //! no limit of streams at once stops it. h2 ends a connection on which more than [`MAX_UNSEEN_RESETS`] streams were reset
 //! before they were so much as looked at; here, as Envoy does, one of which more than half of at least
 //! [`MIN_STREAMS_TO_JUDGE`] streams were reset within [`PREMATURE`] and before their answer.
+//!
+//! A client that takes nothing of an answer keeps a replica busy for nothing: its stream is given up.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+use super::replica_body::ReplicaBody;
 
 /// Streams that a client may have reset before they were looked at.
 pub(super) const MAX_UNSEEN_RESETS: usize = 50;
@@ -27,7 +31,12 @@ pub(super) struct ClientStreams {
     reset_early: Cell<u64>,
     idle_since: Cell<Instant>,
     abused: Notify,
+    /// Answers on their way.
+    answers: RefCell<Vec<Answer>>,
 }
+
+/// An answer on its way; `None` once it was given up.
+type Answer = Weak<RefCell<Option<ReplicaBody>>>;
 
 impl ClientStreams {
     pub(super) fn new() -> Rc<Self> {
@@ -37,6 +46,7 @@ impl ClientStreams {
             reset_early: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             abused: Notify::new(),
+            answers: RefCell::default(),
         })
     }
 
@@ -61,6 +71,22 @@ impl ClientStreams {
         self.abused.notified().await;
     }
 
+    /// Gives up the answers of which the client has taken nothing for `limit`.
+    pub(super) fn give_up_stalled(&self, limit: Duration) {
+        let mut stalled = Vec::new();
+        self.answers.borrow_mut().retain(|answer| {
+            let Some(answer) = answer.upgrade() else {
+                return false;
+            };
+            let is_stalled = (answer.borrow().as_ref()).is_some_and(|body| body.is_stalled(limit));
+            if is_stalled {
+                stalled.extend(answer.take());
+            }
+            !is_stalled
+        });
+        stalled.into_iter().for_each(ReplicaBody::give_up);
+    }
+
     fn is_abused(&self) -> bool {
         let opened = self.opened.get();
         opened >= MIN_STREAMS_TO_JUDGE && self.reset_early.get() > opened / 2
@@ -76,6 +102,11 @@ pub(super) struct ClientStream {
 }
 
 impl ClientStream {
+    /// Lets the answer be given up when the client takes nothing of it.
+    pub(super) fn watch(&self, answer: Answer) {
+        self.streams.answers.borrow_mut().push(answer);
+    }
+
     /// There is a head of an answer.
     pub(super) fn answered(&mut self) {
         self.is_answered = true;

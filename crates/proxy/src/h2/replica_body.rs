@@ -16,6 +16,7 @@ use super::attempt::{Carrier, describe, silence_left};
 use super::grpc;
 use super::request_body::{Upload, UploadProgress};
 use crate::clock;
+use crate::deadline::coarse_now;
 use crate::endpoint::Endpoint;
 use crate::lease::Lease;
 use crate::log::{Outcome, RequestRecord};
@@ -33,6 +34,9 @@ pub(super) struct ReplicaBody {
     pub(super) is_grpc: bool,
     pub(super) silence: Silence,
     pub(super) ended: bool,
+    /// When the last frame was given to hyper, which asks for the next when the client has taken it; in coarse
+    /// monotonic microseconds.
+    pub(super) given: Option<u64>,
 }
 
 impl ReplicaBody {
@@ -40,6 +44,7 @@ impl ReplicaBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
+        self.given = None;
         if self.ended {
             return Poll::Ready(None);
         }
@@ -50,6 +55,10 @@ impl ReplicaBody {
                 self.ended = frame.is_trailers();
                 self.record
                     .sent(frame.data_ref().map_or(0, Bytes::len) as u64);
+                self.given = Some(coarse_now());
+                if self.ended || self.incoming.is_end_stream() {
+                    self.lease.end();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             // A stream that was reset with CANCEL or NO_ERROR looks to hyper as if it had ended.
@@ -83,6 +92,18 @@ impl ReplicaBody {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+
+    /// Whether the client has taken nothing for longer than `limit`.
+    pub(super) fn is_stalled(&self, limit: Duration) -> bool {
+        self.given
+            .is_some_and(|given| Duration::from_micros(coarse_now().saturating_sub(given)) > limit)
+    }
+
+    /// Ends the request to the replica: the client takes nothing of the answer.
+    pub(super) fn give_up(mut self) {
+        self.record.outcome(Outcome::ClientSlow);
+        self.carrier = None;
     }
 
     fn is_http2(&self) -> bool {

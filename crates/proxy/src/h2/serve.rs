@@ -32,6 +32,8 @@ const MAX_STREAM_ERRORS: usize = 256;
 /// A connection that does not answer a ping for this long is dead.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often it is looked whether clients take their answers.
+const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// How long after the GOAWAY of an idle connection its client may take to leave.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -85,6 +87,7 @@ pub(crate) async fn serve<S: Stream + 'static>(
         () = endpoint.service.closing().cancelled() => End::Closing,
         () = idle(&endpoint, &streams) => End::Idle,
         () = streams.abused() => End::Abused,
+        () = give_up_stalled(&endpoint, &streams) => return,
     };
     if matches!(end, End::Abused) {
         // Dropped, with all of its streams.
@@ -96,6 +99,16 @@ pub(crate) async fn serve<S: Stream + 'static>(
         _ = connection.as_mut() => {}
         () = streams.abused() => {}
         () = left(&streams) => {}
+        () = give_up_stalled(&endpoint, &streams) => {}
+    }
+}
+
+/// Gives up answers of which the client takes nothing for the idle timeout; does not end.
+async fn give_up_stalled(endpoint: &Endpoint, streams: &ClientStreams) {
+    loop {
+        let limit = endpoint.view().published.settings.idle_timeout;
+        sleep(limit.min(STALL_CHECK_INTERVAL)).await;
+        streams.give_up_stalled(limit);
     }
 }
 

@@ -1,15 +1,18 @@
 //! Clients that speak HTTP/2 without TLS (RFC 9113 section 3.3), in front of replicas that speak HTTP/1.1.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 
 use http::Request;
 use plan::routing::ProxyCommand;
+use rustix::process::Signal;
 
-use crate::support::http2::{Http2Client, Sent, data, next_text, read, runtime, soon, trailers};
-use crate::support::process::Proxy;
+use crate::support::http2::{
+    Http2Client, Sent, data, next_text, read, runtime, soon, trailers, was_left_in_peace,
+};
+use crate::support::process::{Proxy, is_alive, signal};
 use crate::support::replica::{Replica, Then};
-use crate::support::{free_address, table};
+use crate::support::{eventually, free_address, table};
 
 #[test]
 fn a_request_and_its_answer_pass_with_their_bodies() {
@@ -240,11 +243,7 @@ fn an_endpoint_that_closes_lets_streams_finish() {
             }
         });
         let refused = refused.await;
-        let told = std::error::Error::source(&refused).and_then(|cause| cause.downcast_ref());
-        let left_in_peace = told.is_some_and(|error: &h2::Error| {
-            error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)
-        });
-        assert!(refused.is_canceled() || left_in_peace, "{refused:?}");
+        assert!(was_left_in_peace(&refused), "{refused:?}");
         go_on.store(true, Ordering::SeqCst);
         assert_eq!(next_text(&mut body).await.as_deref(), Some("ended"));
         assert_eq!(next_text(&mut body).await, None);
@@ -252,6 +251,76 @@ fn an_endpoint_that_closes_lets_streams_finish() {
             .await
             .unwrap()
             .unwrap();
+    });
+}
+
+/// Asks without a pause until told to stop; a connection that ends in peace is replaced.
+async fn load(endpoint: std::net::SocketAddr, stop: Arc<AtomicBool>, answers: Arc<AtomicUsize>) {
+    let mut client = Http2Client::connect(endpoint).await;
+    while !stop.load(Ordering::SeqCst) {
+        let request = client.request("POST", "/").body(Sent::text("x")).unwrap();
+        match client.send(request).await {
+            Ok(answer) => {
+                let text = read(answer.into_body()).await.unwrap().text;
+                assert_eq!(text, "served");
+                answers.fetch_add(1, Ordering::SeqCst);
+            }
+            Err(error) => {
+                assert!(was_left_in_peace(&error), "{error:?}");
+                client = Http2Client::connect(endpoint).await;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_hands_over_loses_no_stream() {
+    let stop = Arc::new(AtomicBool::new(false));
+    let replica = {
+        let stop = Arc::clone(&stop);
+        Replica::start(move |exchange| {
+            exchange.body();
+            if exchange.target() != "/stream" {
+                return exchange.answer("served");
+            }
+            exchange.begin_chunks();
+            while !stop.load(Ordering::SeqCst) {
+                exchange.send_chunk("tick");
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            exchange.send_chunk("end");
+            exchange.send("0\r\n\r\n");
+            Then::Close
+        })
+    };
+    let (proxy, _controller, endpoint) = Proxy::serving(&[replica.address]);
+    runtime().block_on(async {
+        let client = Http2Client::connect(endpoint).await;
+        let mut stream = client.ask("GET", "/stream").await.into_body();
+        let answers = Arc::new(AtomicUsize::new(0));
+        let loads: Vec<_> = (0..4)
+            .map(|_| tokio::spawn(load(endpoint, Arc::clone(&stop), Arc::clone(&answers))))
+            .collect();
+        let more = || {
+            let before = answers.load(Ordering::SeqCst);
+            eventually("answers", || answers.load(Ordering::SeqCst) > before + 50);
+        };
+        more();
+        let (_, worker) = proxy.processes();
+        signal(worker, Signal::TERM);
+        eventually("another worker", || proxy.processes().1 != worker);
+        more();
+        assert!(is_alive(worker), "it still has a stream");
+        stop.store(true, Ordering::SeqCst);
+        for load in loads {
+            load.await.unwrap();
+        }
+        let mut last = String::new();
+        while let Some(text) = next_text(&mut stream).await {
+            last = text;
+        }
+        assert_eq!(last, "end");
+        eventually("the old worker to end", || !is_alive(worker));
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use spec::ReplicaProtocol;
@@ -19,6 +20,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
@@ -354,4 +356,41 @@ fn an_unused_kind_of_frame_is_no_harm() {
     assert_eq!(client.until(&[HEADERS, RST_STREAM, GOAWAY]).kind, HEADERS);
     assert_eq!(client.until(&[DATA]).payload, b"fine");
     eventually("one request", || replica.requests() == 1);
+}
+
+#[test]
+fn an_answer_of_which_nothing_is_taken_is_given_up() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let replica = {
+        let ended = Arc::clone(&ended);
+        Replica::start(move |exchange| {
+            exchange.body();
+            if exchange.target() == "/small" {
+                return exchange.answer("fine");
+            }
+            exchange.begin_chunks();
+            while exchange.send_chunk(&"x".repeat(10_000)) {}
+            ended.fetch_add(1, Ordering::SeqCst);
+            Then::Close
+        })
+    };
+    let mut table = table(free_address(), 1, [replica.address]);
+    table.load_balancer.idle_timeout_seconds = 0.5;
+    let (proxy, mut controller, endpoint) = Proxy::serving_table(table);
+    // A client that opens no window beyond the first (RFC 9113 section 6.9.2: 65,535 bytes).
+    let mut client = RawClient::connect(endpoint);
+    client
+        .send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, GET))
+        .unwrap();
+    eventually("the end at the replica", || {
+        ended.load(Ordering::SeqCst) == 1
+    });
+    controller.until_in_flight(1, 0);
+    assert_eq!(proxy.accesses(1)[0]["outcome"], "client_slow");
+    // With a window again, it hears that the answer is not whole.
+    for stream in [0, 1] {
+        let window = frame(WINDOW_UPDATE, 0, stream, &10_000_000_u32.to_be_bytes());
+        client.send(&window).unwrap();
+    }
+    assert_eq!(client.until(&[RST_STREAM, GOAWAY]).kind, RST_STREAM);
 }

@@ -185,6 +185,15 @@ impl Http2Client {
     }
 }
 
+/// Whether a request was not sent, or not looked at, because the connection ends in peace: it may be sent anew.
+pub(crate) fn was_left_in_peace(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    error.is_canceled()
+        || cause.is_some_and(|error: &h2::Error| {
+            error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)
+        })
+}
+
 /// Heads of requests that a replica got.
 type Heads = Arc<Mutex<Vec<http::request::Parts>>>;
 
