@@ -49,6 +49,7 @@ use plan::routing::ReplicaId;
 use spec::ReplicaProtocol;
 
 pub(crate) use self::answer::AnswerBody;
+pub(crate) use self::body_channel::{BodySender, body_channel};
 pub(crate) use self::pool::Pool;
 pub(crate) use self::request_body::{ClientBody, UploadProgress};
 pub(crate) use self::serve::serve;

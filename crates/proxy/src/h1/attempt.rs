@@ -13,6 +13,7 @@ use super::answer::OwnAnswer;
 use super::connection::{Client, Then};
 use super::exchange::{End, Exchange};
 use super::request::Request;
+use super::translate;
 use super::tunnel::Tunnel;
 use crate::deadline::coarse_now;
 use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE_MICROS};
@@ -64,6 +65,9 @@ pub(super) async fn answer<S: Stream>(
     request: &Request,
     endpoint: &Rc<Endpoint>,
 ) -> Then {
+    if request.is_raw {
+        return Box::pin(translate::answer(client, request, endpoint)).await;
+    }
     let mut record = RequestRecord::start(endpoint, request.method_text(), request.target());
     record.received(request.body_bytes);
     let mut attempts = Attempts {

@@ -180,6 +180,11 @@ impl<S: Stream> Client<S> {
         }
     }
 
+    /// Who it is.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     /// Whether the connection may begin as one of HTTP/2 does, as far as it has come.
     fn may_be_http2(&self) -> bool {
         let length = self.input.len().min(HTTP2_PREFACE.len());
@@ -256,7 +261,8 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    async fn write(&mut self, text: Text) -> Result<(), ()> {
+    /// Writes a text of the proxy's own.
+    pub(super) async fn write(&mut self, text: Text) -> Result<(), ()> {
         self.deadline.set(SEND_TIMEOUT);
         let mut flow = flow_of(text);
         let mut nothing = Input::default();

@@ -26,6 +26,7 @@ mod settings;
 mod support;
 mod timeouts;
 mod tls;
+mod translated;
 mod upgrades;
 
 use std::path::PathBuf;
