@@ -207,4 +207,6 @@ fn a_prefix_of_an_answer_is_never_refused() {
     }
     let endless = [b"HTTP/1.1 200 ".to_vec(), vec![b'a'; MAX_HEAD_BYTES]].concat();
     assert_eq!(read(&endless), Err(Refusal::HeadTooLarge));
+    assert_eq!(read(&endless[..MAX_HEAD_BYTES]), Err(Refusal::HeadTooLarge));
+    assert_eq!(read(&endless[..MAX_HEAD_BYTES - 1]), Ok(None));
 }

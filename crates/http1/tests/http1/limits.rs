@@ -94,4 +94,8 @@ fn limits_are_the_same_however_the_bytes_come() {
         Err(Refusal::Method),
         "TLS is refused at its first byte"
     );
+    // A reader's buffer may have just this length, and then has no place for more.
+    let full = format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(MAX_HEAD_BYTES - 19));
+    assert_eq!(read(full.as_bytes()), Err(Refusal::HeadTooLarge));
+    assert_eq!(read(&full.as_bytes()[1..]), Ok(None));
 }
