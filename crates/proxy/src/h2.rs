@@ -145,7 +145,7 @@ pub(crate) async fn forward_parts(
 struct Attempts {
     /// Replicas that failed.
     tried: Vec<ReplicaId>,
-    /// Replicas that refused the request: they may take it yet, but others are asked first.
+    /// Replicas that refused the request: each is asked once more, after the others.
     refused: Vec<ReplicaId>,
     no_kept_connections: bool,
     replays: usize,
@@ -179,7 +179,10 @@ impl Attempts {
             }
             // The connection was stale, which says nothing of the replica.
             Failure::Unsent => self.no_kept_connections = true,
-            Failure::Refused => self.refused.push(replica),
+            Failure::Refused { .. } if self.refused.contains(&replica) => {
+                self.tried.push(replica);
+            }
+            Failure::Refused { .. } => self.refused.push(replica),
             Failure::Lost {
                 error,
                 kept_connection,

@@ -10,6 +10,7 @@ mod forwarding;
 mod grpc;
 mod http2;
 mod http2_limits;
+mod http2_refusals;
 mod http2_replicas;
 mod logs;
 mod processes;
