@@ -258,6 +258,9 @@ fn finish(
         let error = "it switched protocols without being asked";
         return OwnAnswer::replica_failed(error, false).into_response(form, record);
     }
+    if let Some(upload) = &upload {
+        upload.settle();
+    }
     let (mut parts, incoming) = reply.response.into_parts();
     headers::clean_answer(&mut parts);
     record.answered(parts.status.as_u16());

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use super::answer::AnswerCut;
 use super::attempt::{Carrier, describe, silence_left};
 use super::grpc;
+use super::headers;
 use super::request_body::{Upload, UploadProgress};
 use crate::clock;
 use crate::deadline::coarse_now;
@@ -49,8 +50,11 @@ impl ReplicaBody {
             return Poll::Ready(None);
         }
         match Pin::new(&mut self.incoming).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.silence.broken();
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::remove_connection_headers(trailers);
+                }
                 // hyper does not ask again after trailers.
                 self.ended = frame.is_trailers();
                 self.record

@@ -323,7 +323,7 @@ fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
         })
     };
     let mut table = table(free_address(), 1, [replica.address]);
-    table.load_balancer.idle_timeout_seconds = 0.2;
+    table.load_balancer.idle_timeout_seconds = 1.0;
     let (_proxy, _controller, endpoint) = Proxy::serving_table(table);
     runtime().block_on(async {
         let busy = Http2Client::connect(endpoint).await;
@@ -375,7 +375,7 @@ fn an_answer_of_which_nothing_is_taken_is_given_up() {
         })
     };
     let mut table = table(free_address(), 1, [replica.address]);
-    table.load_balancer.idle_timeout_seconds = 0.5;
+    table.load_balancer.idle_timeout_seconds = 1.0;
     let (proxy, mut controller, endpoint) = Proxy::serving_table(table);
     // A client that opens no window beyond the first (RFC 9113 section 6.9.2: 65,535 bytes).
     let mut client = RawClient::connect(endpoint);

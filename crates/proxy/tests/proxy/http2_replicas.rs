@@ -250,7 +250,7 @@ fn a_replica_that_takes_a_connection_and_says_nothing_costs_the_connect_timeout_
     runtime().block_on(async {
         let good = Http2Replica::named("good").await;
         let mut table = h2c_table(&[silent.local_addr().unwrap(), good.address]);
-        table.load_balancer.connect_timeout_seconds = 0.3;
+        table.load_balancer.connect_timeout_seconds = 1.0;
         let (_proxy, _controller, endpoint) = Proxy::serving_table(table);
         let client = Http2Client::connect(endpoint).await;
         for _ in 0..2 {
