@@ -61,7 +61,7 @@ impl ClientBody {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::Http2(incoming) => match Pin::new(&mut *incoming).poll_frame(context) {
-                // A stream that was reset with CANCEL or NO_ERROR looks to hyper as if it had ended.
+                // A stream that was reset with NO_ERROR looks to hyper as if it had ended.
                 Poll::Ready(None) if !incoming.is_end_stream() => Poll::Ready(Some(Err(()))),
                 polled => polled.map_err(drop),
             },

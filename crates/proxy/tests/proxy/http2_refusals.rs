@@ -194,11 +194,18 @@ fn a_replica_that_says_goodbye_loses_no_request() {
 }
 
 #[test]
-fn an_answer_that_the_replica_cancels_does_not_look_whole() {
+fn an_answer_that_the_replica_resets_does_not_look_whole() {
     runtime().block_on(async {
         let (address, replica) = h2_replica(async |_, mut connection| {
-            while let Some(Ok((_, mut respond))) = connection.accept().await {
-                let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let reason = match request.uri().path() {
+                    "/no-error" => h2::Reason::NO_ERROR,
+                    _ => h2::Reason::CANCEL,
+                };
+                let head = Response::builder().header("content-length", "8");
+                let mut stream = respond
+                    .send_response(head.body(()).unwrap(), false)
+                    .unwrap();
                 stream
                     .send_data(Bytes::from_static(b"half"), false)
                     .unwrap();
@@ -207,7 +214,7 @@ fn an_answer_that_the_replica_cancels_does_not_look_whole() {
                     tokio::task::yield_now().await;
                     stream.reserve_capacity(1);
                     std::future::poll_fn(|context| stream.poll_capacity(context)).await;
-                    stream.send_reset(h2::Reason::CANCEL);
+                    stream.send_reset(reason);
                 });
             }
         })
@@ -215,13 +222,45 @@ fn an_answer_that_the_replica_cancels_does_not_look_whole() {
         let talk = async {
             let (proxy, _controller, endpoint) = Proxy::serving_table(h2c_table(&[address]));
             let client = Http2Client::connect(endpoint).await;
-            let request = client.request("POST", "/").body(Sent::text("x")).unwrap();
-            if let Ok(answer) = client.send(request).await
-                && answer.status() == 200
-            {
-                read(answer.into_body()).await.unwrap_err();
+            for (count, target) in [(1, "/cancel"), (2, "/no-error")] {
+                let request = client
+                    .request("POST", target)
+                    .body(Sent::text("x"))
+                    .unwrap();
+                if let Ok(answer) = client.send(request).await
+                    && answer.status() == 200
+                {
+                    read(answer.into_body()).await.unwrap_err();
+                }
+                assert_eq!(
+                    proxy.accesses(count)[count - 1]["outcome"],
+                    "replica_failed"
+                );
             }
-            assert_eq!(proxy.accesses(1)[0]["outcome"], "replica_failed");
+        };
+        replica.run_until(talk).await;
+    });
+}
+
+#[test]
+fn an_answer_that_comes_before_the_end_of_the_request_is_whole() {
+    runtime().block_on(async {
+        let (address, replica) = h2_replica(async |_, mut connection| {
+            while let Some(Ok((_, respond))) = connection.accept().await {
+                // h2 resets the stream with NO_ERROR thereafter (RFC 9113 section 8.1).
+                answer_with(respond, "early");
+            }
+        })
+        .await;
+        let talk = async {
+            let (proxy, _controller, endpoint) = Proxy::serving_table(h2c_table(&[address]));
+            let client = Http2Client::connect(endpoint).await;
+            let (sink, body) = Sent::channel();
+            let request = client.request("POST", "/").body(body).unwrap();
+            let answer = client.send(request).await.unwrap();
+            assert_eq!(read(answer.into_body()).await.unwrap().text, "early");
+            assert_eq!(proxy.accesses(1)[0]["outcome"], "completed");
+            drop(sink);
         };
         replica.run_until(talk).await;
     });
