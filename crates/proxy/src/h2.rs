@@ -155,7 +155,7 @@ pub(crate) async fn forward_parts(
 struct Attempts {
     /// Replicas that failed.
     tried: Vec<ReplicaId>,
-    /// Replicas that refused the request: they may take it yet, but others are asked first.
+    /// Replicas that refused the request: each is asked once more, after the others.
     refused: Vec<ReplicaId>,
     no_kept_connections: bool,
     replays: usize,
@@ -195,7 +195,10 @@ impl Attempts {
             }
             // The connection was stale, which says nothing of the replica.
             Failure::Unsent => self.no_kept_connections = true,
-            Failure::Refused => self.refused.push(replica),
+            Failure::Refused { .. } if self.refused.contains(&replica) => {
+                self.tried.push(replica);
+            }
+            Failure::Refused { .. } => self.refused.push(replica),
             Failure::Lost {
                 error,
                 kept_connection,
@@ -277,6 +280,9 @@ fn finish(
     if reply.response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let error = "it switched protocols without being asked";
         return OwnAnswer::replica_failed(error, false).into_response(form, record);
+    }
+    if let Some(upload) = &upload {
+        upload.settle();
     }
     let (mut parts, incoming) = reply.response.into_parts();
     headers::clean_answer(&mut parts);

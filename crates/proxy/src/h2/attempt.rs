@@ -68,8 +68,9 @@ pub(super) enum Failure {
     NotConnected { error: String },
     /// A kept connection was closed before a byte was written: the replica saw nothing.
     Unsent,
-    /// The replica says that it has not looked at the request and will not (RFC 9113 section 8.7).
-    Refused,
+    /// The replica says that it has not looked at the request and will not (RFC 9113 section 8.7): it has no room, or it
+    /// is `leaving` the connection.
+    Refused { leaving: bool },
     /// The replica may have read the request and even done what it asks for.
     Lost {
         error: String,
@@ -151,8 +152,11 @@ async fn attempt_http2(pool: &Pool, lease: &Lease, outgoing: &Outgoing) -> Resul
         }
         Ok(Err(failed)) => {
             let failure = why(failed, slot.is_kept, outgoing);
-            // A single stream may be refused for want of room; all else says that the connection is of no use.
-            if !matches!(failure, Failure::Body(_)) {
+            let is_harmless = matches!(
+                failure,
+                Failure::Body(_) | Failure::Refused { leaving: false }
+            );
+            if !is_harmless {
                 slot.shun();
             }
             Err(failure)
@@ -190,8 +194,8 @@ fn why(
     }
     let unsent = failed.take_message().is_some();
     let error = failed.error();
-    if is_refusal(error) {
-        return Failure::Refused;
+    if let Some(leaving) = refusal(error) {
+        return Failure::Refused { leaving };
     }
     let text = describe(error);
     match (unsent, kept_connection) {
@@ -204,13 +208,12 @@ fn why(
     }
 }
 
-/// Whether the replica says that it has not processed the request: it refused the stream, or its GOAWAY named a lower one
-/// as the last (RFC 9113 section 8.7). h2 gives the error of a GOAWAY to no other streams.
-fn is_refusal(error: &hyper::Error) -> bool {
-    h2_error(error).is_some_and(|error| {
-        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        error.is_remote() && (refused || error.is_go_away())
-    })
+/// Whether the replica says that it has not processed the request: it refused the stream (false), or its GOAWAY named a
+/// lower one as the last (true; RFC 9113 section 8.7). h2 gives the error of a GOAWAY to no other streams.
+fn refusal(error: &hyper::Error) -> Option<bool> {
+    let error = h2_error(error).filter(|error| error.is_remote())?;
+    let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    (is_refused || error.is_go_away()).then_some(!is_refused)
 }
 
 fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {

@@ -23,6 +23,9 @@ const MIN_STREAMS_TO_JUDGE: u64 = 500;
 /// A stream that lasts longer was not opened to be reset.
 const PREMATURE: Duration = Duration::from_secs(1);
 
+/// Answers that have ended are forgotten when there are more of them than streams, and than this.
+const SPARE_ANSWERS: usize = 16;
+
 /// The streams of one connection.
 #[derive(Debug)]
 pub(super) struct ClientStreams {
@@ -104,7 +107,12 @@ pub(super) struct ClientStream {
 impl ClientStream {
     /// Lets the answer be given up when the client takes nothing of it.
     pub(super) fn watch(&self, answer: Answer) {
-        self.streams.answers.borrow_mut().push(answer);
+        let mut answers = self.streams.answers.borrow_mut();
+        // One that has ended still holds its memory.
+        if answers.len() >= 2 * self.streams.open.get() + SPARE_ANSWERS {
+            answers.retain(|answer| answer.strong_count() > 0);
+        }
+        answers.push(answer);
     }
 
     /// There is a head of an answer.

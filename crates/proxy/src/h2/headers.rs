@@ -240,7 +240,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Removes the headers that concern one connection only (RFC 9110 section 7.6.1) and those that
 /// `Connection` names. The length of the body and the host are not the client's to take away.
-fn remove_connection_headers(headers: &mut HeaderMap) {
+pub(super) fn remove_connection_headers(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = options(headers, &CONNECTION)
             .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use super::answer::AnswerCut;
 use super::attempt::{Carrier, describe, silence_left};
 use super::grpc;
+use super::headers;
 use super::request_body::{Upload, UploadProgress};
 use crate::clock;
 use crate::deadline::coarse_now;
@@ -49,8 +50,11 @@ impl ReplicaBody {
             return Poll::Ready(None);
         }
         match Pin::new(&mut self.incoming).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.silence.broken();
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::remove_connection_headers(trailers);
+                }
                 // hyper does not ask again after trailers.
                 self.ended = frame.is_trailers();
                 self.record
@@ -61,9 +65,12 @@ impl ReplicaBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            // A stream that was reset with CANCEL or NO_ERROR looks to hyper as if it had ended.
-            Poll::Ready(None) if self.is_http2() && !self.incoming.is_end_stream() => {
-                self.broke_off("the replica cancelled its stream")
+            // A stream that was reset with NO_ERROR ends the same, which a replica may do after the end (RFC 9113 section
+            // 8.1), but not before.
+            Poll::Ready(None)
+                if self.incoming.size_hint().lower() > 0 && !self.incoming.is_end_stream() =>
+            {
+                self.broke_off("the replica reset its stream before the announced length")
             }
             Poll::Ready(None) => {
                 self.ended = true;
@@ -104,10 +111,6 @@ impl ReplicaBody {
     pub(super) fn give_up(mut self) {
         self.record.outcome(Outcome::ClientSlow);
         self.carrier = None;
-    }
-
-    fn is_http2(&self) -> bool {
-        matches!(self.carrier, Some(Carrier::Http2(_)))
     }
 
     /// The answer broke off: because the client's body did, or by the replica's doing.

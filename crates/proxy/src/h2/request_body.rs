@@ -61,7 +61,7 @@ impl ClientBody {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::Http2(incoming) => match Pin::new(&mut *incoming).poll_frame(context) {
-                // A stream that was reset with CANCEL or NO_ERROR looks to hyper as if it had ended.
+                // A stream that was reset with NO_ERROR looks to hyper as if it had ended.
                 Poll::Ready(None) if !incoming.is_end_stream() => Poll::Ready(Some(Err(()))),
                 polled => polled.map_err(drop),
             },
@@ -86,6 +86,10 @@ struct State {
     has_ended: bool,
     /// Number of the attempt that may have the body; 0 for none.
     attempt: u32,
+    /// Kept pieces that this attempt has had.
+    next: usize,
+    /// Whether there will be no other attempt, so that nothing need be kept.
+    is_settled: bool,
     waker: Option<Waker>,
 }
 
@@ -101,6 +105,8 @@ impl Upload {
                     trailers: None,
                     has_ended: false,
                     attempt: 0,
+                    next: 0,
+                    is_settled: false,
                     waker: None,
                 }),
                 progress: Arc::default(),
@@ -122,13 +128,20 @@ impl Upload {
     pub(super) fn attempt(self: &Rc<Self>, trailers: Option<TrailerSlot>) -> RequestBody {
         let mut state = self.state.borrow_mut();
         state.attempt += 1;
+        state.next = 0;
         RequestBody {
             upload: Some(Rc::clone(self)),
             attempt: state.attempt,
-            next: 0,
             gave_trailers: false,
             trailers,
         }
+    }
+
+    /// There will be no other attempt.
+    pub(super) fn settle(&self) {
+        let mut state = self.state.borrow_mut();
+        state.is_settled = true;
+        state.release();
     }
 
     /// Nobody wants more of the body.
@@ -196,13 +209,32 @@ impl State {
     fn keep(&mut self, data: &Bytes) {
         self.kept_bytes += data.len();
         match &mut self.kept {
-            Some(kept) if self.kept_bytes <= MAX_KEPT_BYTES => kept.push(data.clone()),
+            Some(kept) if self.kept_bytes <= MAX_KEPT_BYTES && !self.is_settled => {
+                kept.push(data.clone());
+                self.next = kept.len();
+            }
             _ => self.kept = None,
         }
     }
 
-    fn kept_pieces(&self) -> usize {
-        self.kept.as_ref().map_or(0, Vec::len)
+    /// The next piece that was kept from an attempt before.
+    fn take_kept(&mut self) -> Option<Bytes> {
+        let piece = self.kept.as_ref()?.get(self.next)?.clone();
+        self.next += 1;
+        self.release();
+        Some(piece)
+    }
+
+    /// Forgets what was kept once nobody needs it.
+    fn release(&mut self) {
+        if self.is_settled && !self.has_kept() {
+            self.kept = None;
+        }
+    }
+
+    /// Whether kept pieces are still to be passed on.
+    fn has_kept(&self) -> bool {
+        (self.kept.as_ref()).is_some_and(|kept| self.next < kept.len())
     }
 }
 
@@ -210,8 +242,6 @@ impl State {
 pub(crate) struct RequestBody {
     upload: Option<Rc<Upload>>,
     attempt: u32,
-    /// Kept pieces that this attempt has had.
-    next: usize,
     gave_trailers: bool,
     /// Where trailers are left instead of being a frame.
     trailers: Option<TrailerSlot>,
@@ -222,7 +252,6 @@ impl RequestBody {
         Self {
             upload: None,
             attempt: 0,
-            next: 0,
             gave_trailers: false,
             trailers: None,
         }
@@ -232,13 +261,16 @@ impl RequestBody {
         if std::mem::replace(&mut self.gave_trailers, true) {
             return None;
         }
-        let trailers = upload.state.borrow().trailers.clone()?;
+        let mut trailers = upload.state.borrow().trailers.clone()?;
         match &self.trailers {
             Some(slot) => {
                 slot.set(trailers);
                 None
             }
-            None => Some(Frame::trailers(trailers)),
+            None => {
+                super::headers::remove_connection_headers(&mut trailers);
+                Some(Frame::trailers(trailers))
+            }
         }
     }
 }
@@ -273,28 +305,23 @@ impl Body for RequestBody {
         let Some(upload) = self.upload.clone() else {
             return Poll::Ready(None);
         };
-        let (kept, has_ended) = {
-            let state = upload.state.borrow();
+        let has_ended = {
+            let mut state = upload.state.borrow_mut();
             if state.attempt != self.attempt {
                 return Poll::Ready(Some(Err(BodyCut)));
             }
-            let kept = state.kept.as_ref().and_then(|kept| kept.get(self.next));
-            (kept.cloned(), state.has_ended)
+            if let Some(piece) = state.take_kept() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            state.has_ended
         };
-        if let Some(piece) = kept {
-            self.next += 1;
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
-        }
         if has_ended {
             return Poll::Ready(self.end(&upload).map(Ok));
         }
         match upload.poll_source(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(cut)) => Poll::Ready(Some(Err(cut))),
-            Poll::Ready(Ok(Some(data))) => {
-                self.next = upload.state.borrow().kept_pieces();
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
+            Poll::Ready(Ok(Some(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
             Poll::Ready(Ok(None)) => Poll::Ready(self.end(&upload).map(Ok)),
         }
     }
@@ -305,7 +332,7 @@ impl Body for RequestBody {
             state.attempt == self.attempt
                 && state.has_ended
                 && state.trailers.is_none()
-                && self.next >= state.kept_pieces()
+                && !state.has_kept()
         })
     }
 
@@ -318,3 +345,6 @@ impl Body for RequestBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

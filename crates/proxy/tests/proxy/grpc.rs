@@ -153,7 +153,7 @@ fn silence_is_a_deadline_that_was_exceeded() {
     runtime().block_on(async {
         let replica = replica().await;
         let mut table = table(free_address(), 1, [replica.address]);
-        table.load_balancer.stream_timeout_seconds = 0.3;
+        table.load_balancer.stream_timeout_seconds = 1.0;
         let (proxy, _controller, endpoint) = Proxy::serving_table(table);
         let mut client = GrpcClient::connect(endpoint).await;
         let status = client

@@ -323,7 +323,7 @@ fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
         })
     };
     let mut table = table(free_address(), 1, [replica.address]);
-    table.load_balancer.idle_timeout_seconds = 0.2;
+    table.load_balancer.idle_timeout_seconds = 1.0;
     let (_proxy, _controller, endpoint) = Proxy::serving_table(table);
     runtime().block_on(async {
         let busy = Http2Client::connect(endpoint).await;
@@ -375,7 +375,7 @@ fn an_answer_of_which_nothing_is_taken_is_given_up() {
         })
     };
     let mut table = table(free_address(), 1, [replica.address]);
-    table.load_balancer.idle_timeout_seconds = 0.5;
+    table.load_balancer.idle_timeout_seconds = 1.0;
     let (proxy, mut controller, endpoint) = Proxy::serving_table(table);
     // A client that opens no window beyond the first (RFC 9113 section 6.9.2: 65,535 bytes).
     let mut client = RawClient::connect(endpoint);
@@ -393,4 +393,39 @@ fn an_answer_of_which_nothing_is_taken_is_given_up() {
         client.send(&window).unwrap();
     }
     assert_eq!(client.until(&[RST_STREAM, GOAWAY]).kind, RST_STREAM);
+}
+
+#[test]
+fn a_request_that_the_client_resets_does_not_look_whole() {
+    let whole = Arc::new(AtomicUsize::new(0));
+    let ended = Arc::new(AtomicUsize::new(0));
+    let replica = {
+        let (whole, ended) = (Arc::clone(&whole), Arc::clone(&ended));
+        Replica::start(move |exchange| {
+            let is_whole = exchange.body().complete;
+            whole.fetch_add(usize::from(is_whole), Ordering::SeqCst);
+            ended.fetch_add(1, Ordering::SeqCst);
+            Then::Close
+        })
+    };
+    let (_proxy, _controller, endpoint) = Proxy::serving(&[replica.address]);
+    let mut client = RawClient::connect(endpoint);
+    // NO_ERROR and CANCEL.
+    for (number, code) in (0..).zip([0_u32, 8].repeat(10)) {
+        let stream = 2 * number + 1;
+        // PUT, by an index of its own: the static table has GET and POST.
+        let head = b"\x42\x03PUT\x86\x84\x41\x01a";
+        client
+            .send(&frame(HEADERS, END_HEADERS, stream, head))
+            .unwrap();
+        client.send(&frame(DATA, 0, stream, b"half")).unwrap();
+        let seen = usize::try_from(number).unwrap() + 1;
+        eventually("the request at the replica", || replica.requests() == seen);
+        let reset = frame(RST_STREAM, 0, stream, &code.to_be_bytes());
+        client.send(&reset).unwrap();
+        eventually("the end at the replica", || {
+            ended.load(Ordering::SeqCst) == seen
+        });
+    }
+    assert_eq!(whole.load(Ordering::SeqCst), 0);
 }

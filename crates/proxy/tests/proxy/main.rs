@@ -15,6 +15,7 @@ mod health;
 mod hostile_replicas;
 mod http2;
 mod http2_limits;
+mod http2_refusals;
 mod http2_replicas;
 mod keys;
 mod limits;

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use plan::routing::{Generation, RoutingTable, Upstream};
-use spec::{LoadBalancer, LoadBalancingPolicy, Queue};
+use spec::{LoadBalancer, LoadBalancingPolicy, Queue, ReplicaProtocol};
 
 /// Nothing that is waited for takes this long unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,4 +84,11 @@ pub(crate) fn numbered_table(
         api_keys: None,
         upstreams: upstreams.collect(),
     }
+}
+
+/// A table whose replicas speak HTTP/2.
+pub(crate) fn h2c_table(addresses: &[SocketAddr]) -> RoutingTable {
+    let mut table = table(free_address(), 1, addresses.iter().copied());
+    table.load_balancer.replica_protocol = ReplicaProtocol::H2c;
+    table
 }

@@ -308,7 +308,7 @@ fn renewed_files_serve_the_next_connection_while_an_open_stream_goes_on() {
     // Files that are broken change nothing, and whoever looks is told.
     fs::write(certificates.chain(), "no certificate").unwrap();
     let third = newer(&second, |_| {});
-    controller.acknowledged(third.clone());
+    controller.acknowledged(third);
     assert_eq!(TlsClient::connect(endpoint, &new).get("/").text(), "r");
     eventually("the event", || proxy.has_event("certificate_not_renewed"));
 

@@ -30,7 +30,7 @@ impl TrailerSlot {
         self.0.replace(Some(trailers));
     }
 
-    fn is_set(&self) -> bool {
+    pub(in crate::h2) fn is_set(&self) -> bool {
         self.0.borrow().is_some()
     }
 }
