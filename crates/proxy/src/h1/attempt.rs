@@ -26,8 +26,10 @@ use crate::upstream::connect;
 const MAX_ATTEMPTS: usize = 8;
 /// How often a request that may have reached a replica is sent again.
 const MAX_REPLAYS: usize = 2;
-/// When no replica took a connection, they are asked again after this many microseconds, or when the table has changed.
-const REFUSED_PAUSE_MICROS: u64 = 500_000;
+/// When no replica took a connection, they are asked again after this time, or when the table has changed.
+const REFUSED_PAUSE: Duration = Duration::from_millis(500);
+/// How often who waits is looked at, where no event would tell that the client has left.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// So much of a body, or all of it, is looked at for a prompt.
 const PROMPT_BYTES: usize = 48 * 1024;
 
@@ -251,15 +253,11 @@ async fn wait<S: Stream>(
     attempts.place = Some(place.number());
     attempts.count = 0;
     let waited = Duration::from_micros(coarse_now().saturating_sub(record.started()));
-    let Some(left) = settings.queue_timeout.checked_sub(waited) else {
-        return vain();
-    };
-    client.deadline.set(left);
-    let pause = match attempts.tried.is_empty() {
-        true => 0,
-        false => REFUSED_PAUSE_MICROS,
-    };
-    let again_at = coarse_now().saturating_add(pause);
+    let until = after(settings.queue_timeout.saturating_sub(waited));
+    let again_at = after(match attempts.tried.is_empty() {
+        true => Duration::ZERO,
+        false => REFUSED_PAUSE,
+    });
     let is_last = !request.keep_alive;
     poll_fn(|context| {
         if place.is_first(context.waker()) {
@@ -270,15 +268,27 @@ async fn wait<S: Stream>(
                 return Poll::Ready(Waited::Lease(lease));
             }
         }
-        if client.poll_gone(is_last, context) {
+        if client.poll_gone(is_last, context) || client.has_left_unread(is_last) {
             return Poll::Ready(Waited::Gone);
         }
-        if client.deadline.has_struck(context) {
+        let left = until.saturating_sub(coarse_now());
+        if left == 0 {
             return Poll::Ready(vain());
         }
+        client
+            .deadline
+            .set(LOOK_INTERVAL.min(Duration::from_micros(left)));
+        // It has not struck; this is for being woken when it does.
+        let _ = client.deadline.has_struck(context);
         Poll::Pending
     })
     .await
+}
+
+/// The coarse time that is `span` from now.
+fn after(span: Duration) -> u64 {
+    let span = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    coarse_now().saturating_add(span)
 }
 
 /// What is answered where there is no place in the line.

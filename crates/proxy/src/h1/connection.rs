@@ -206,6 +206,11 @@ impl<S: Stream> Client<S> {
         false
     }
 
+    /// Whether a client has left of which no more is read, because there is no room for it.
+    pub(super) fn has_left_unread(&self, is_last: bool) -> bool {
+        !is_last && self.input.is_full() && self.stream.has_ended()
+    }
+
     /// Gives an answer of the proxy's own.
     pub(super) async fn answer(
         &mut self,

@@ -311,3 +311,30 @@ fn where_none_may_wait_busy_replicas_are_told_from_none() {
         client.head().first_line == "HTTP/1.1 200 OK"
     });
 }
+
+#[test]
+fn a_client_that_leaves_with_more_sent_than_is_read_gives_up_its_place_too() {
+    let first = waiting(1);
+    let (_proxy, mut controller, endpoint) = Proxy::serving_table(first.clone());
+    let mut leaving = Client::connect(endpoint);
+    leaving.send(&format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 110000\r\n\r\n{}",
+        "x".repeat(110_000)
+    ));
+    controller.until_arrived(1);
+    drop(leaving);
+    let mut clients = Vec::new();
+    eventually("the place to be free", || {
+        let mut client = Client::connect(endpoint);
+        client.send(GET);
+        let waits = !client.hears_within(Duration::from_millis(100));
+        if waits {
+            clients.push(client);
+        }
+        waits
+    });
+    let replica = Replica::named("r");
+    controller.acknowledged(replicas(&first, &[&replica]));
+    assert_all_get(&mut clients, "r");
+    assert_eq!(replica.requests(), 1, "nothing is sent for who has left");
+}
