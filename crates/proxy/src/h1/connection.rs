@@ -90,7 +90,7 @@ pub(crate) async fn serve<S: Stream>(
         let then = match poll_fn(|context| client.poll_request(endpoint, context)).await {
             Incoming::Request(request) => attempt::answer(&mut client, request, endpoint).await,
             Incoming::Http2 => return Some((client.stream, client.input)),
-            Incoming::End => return None,
+            Incoming::End => Then::Close,
             Incoming::Refused(refusal) => {
                 client.refuse(&OwnAnswer::refused(refusal), endpoint).await
             }

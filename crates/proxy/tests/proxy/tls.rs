@@ -380,3 +380,18 @@ fn a_handshake_that_never_ends_is_cut_off() {
     thread::sleep(Duration::from_millis(600));
     assert_eq!(client.get("/").text(), "r");
 }
+
+#[test]
+fn a_connection_that_was_idle_for_too_long_ends_with_a_word() {
+    let Some(certificates) = Certificates::make() else {
+        return;
+    };
+    let replica = Replica::named("r");
+    let table = with(encrypted(&replica, &certificates), |settings| {
+        settings.idle_timeout_seconds = 0.3;
+    });
+    let (_proxy, _controller, endpoint) = Proxy::serving_table(table);
+    let mut client = TlsClient::connect(endpoint, &certificates.current());
+    assert_eq!(client.get("/").text(), "r");
+    assert!(client.is_told_of_the_end());
+}
