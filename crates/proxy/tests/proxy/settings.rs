@@ -1,6 +1,7 @@
 //! Every setting takes effect by a new table, on connections that are open, without a restart of anything.
 
 use plan::routing::{ApiKeyHash, RoutingTable};
+use plan::time::Timestamp;
 use spec::LoadBalancingPolicy;
 
 use crate::support::client::Client;
@@ -126,4 +127,34 @@ fn every_setting_takes_effect_by_a_new_table() {
     let lines = proxy.accesses(20);
     let has = |target: &str| lines.iter().any(|line| line["path"] == target);
     assert!(has("/seen") && !has("/unseen"), "{lines:?}");
+}
+
+#[test]
+fn a_new_replica_comes_to_its_share_slowly_and_at_once_when_that_is_switched_off() {
+    let (old, new) = (replica("old"), replica("new"));
+    let mut first = table(free_address(), 1, [old.address, new.address]);
+    first.policy = LoadBalancingPolicy::LeastLoad;
+    first.load_balancer.slow_start_seconds = 1000.0;
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    first.upstreams[1].ready_since = Some(Timestamp(now.as_micros().try_into().unwrap()));
+    let (_proxy, controller, endpoint) = Proxy::serving_table(first.clone());
+    let mut stage = Stage {
+        controller,
+        table: first,
+        client: Client::connect(endpoint),
+    };
+    for _ in 0..200 {
+        stage.ask("/", "", "");
+    }
+    let slowly = new.requests();
+    assert!(slowly < 70, "{slowly} of 200");
+    stage.apply(|table| table.load_balancer.slow_start_seconds = 0.0);
+    for _ in 0..200 {
+        stage.ask("/", "", "");
+    }
+    let at_once = new.requests() - slowly;
+    assert!(
+        at_once > 70 && at_once > 2 * slowly,
+        "{at_once} of 200 after {slowly}"
+    );
 }
