@@ -180,6 +180,11 @@ impl Endpoint {
         self.service.closing().is_cancelled()
     }
 
+    /// Whether no replica will come any more: the service was withdrawn, or another process serves it.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.is_closing() && self.view().published.table.upstreams.is_empty()
+    }
+
     /// Hands on what was counted and written; closes connections that were idle for too long. True when the endpoint has
     /// closed since the last time.
     pub(crate) fn sweep(&self) -> bool {

@@ -271,6 +271,9 @@ async fn wait<S: Stream>(
         if client.poll_gone(is_last, context) || client.has_left_unread(is_last) {
             return Poll::Ready(Waited::Gone);
         }
+        if endpoint.has_closed() {
+            return Poll::Ready(Waited::Vain(OwnAnswer::closed()));
+        }
         let left = until.saturating_sub(coarse_now());
         if left == 0 {
             return Poll::Ready(vain());
