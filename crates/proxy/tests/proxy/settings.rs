@@ -19,6 +19,21 @@ struct Stage {
 }
 
 impl Stage {
+    fn set(replicas: &[&Replica]) -> (Proxy, Self) {
+        let addresses = replicas.iter().map(|replica| replica.address);
+        Self::with(table(free_address(), 1, addresses))
+    }
+
+    fn with(table: RoutingTable) -> (Proxy, Self) {
+        let (proxy, controller, endpoint) = Proxy::serving_table(table.clone());
+        let stage = Self {
+            controller,
+            table,
+            client: Client::connect(endpoint),
+        };
+        (proxy, stage)
+    }
+
     fn apply(&mut self, change: impl FnOnce(&mut RoutingTable)) {
         self.table = newer(&self.table, change);
         self.controller.acknowledged(self.table.clone());
@@ -55,17 +70,10 @@ fn replica(name: &'static str) -> Replica {
 }
 
 #[test]
-fn every_setting_takes_effect_by_a_new_table() {
+fn what_concerns_requests_takes_effect_by_a_new_table() {
     let replicas = ["a", "b", "c"].map(replica);
-    let addresses = replicas.each_ref().map(|replica| replica.address);
-    let first = table(free_address(), 1, addresses);
-    let (proxy, controller, endpoint) = Proxy::serving_table(first.clone());
-    let worker = proxy.processes();
-    let mut stage = Stage {
-        controller,
-        table: first,
-        client: Client::connect(endpoint),
-    };
+    let (proxy, mut stage) = Stage::set(&replicas.each_ref());
+    let processes = proxy.processes();
     assert_eq!(stage.status("/", "", "hello"), 200);
 
     stage.apply(|table| table.load_balancer.max_request_body_bytes = Some(4));
@@ -99,6 +107,18 @@ fn every_setting_takes_effect_by_a_new_table() {
     assert_eq!(stage.status("/unseen", "", ""), 200);
     stage.apply(|table| table.load_balancer.access_log = true);
     assert_eq!(stage.status("/seen", "", ""), 200);
+    let lines = proxy.accesses(20);
+    let has = |target: &str| lines.iter().any(|line| line["path"] == target);
+    assert!(has("/seen") && !has("/unseen"), "{lines:?}");
+    assert_eq!(proxy.processes(), processes, "nothing was started anew");
+}
+
+#[test]
+fn what_concerns_waiting_and_connections_takes_effect_by_a_new_table() {
+    let replica = replica("r");
+    let (proxy, mut stage) = Stage::set(&[&replica]);
+    let (processes, endpoint) = (proxy.processes(), stage.table.listen);
+    assert_eq!(stage.status("/", "", ""), 200);
 
     stage.apply(|table| {
         table.load_balancer.queue.max_requests = 1;
@@ -123,10 +143,7 @@ fn every_setting_takes_effect_by_a_new_table() {
     stage.client = Client::connect(endpoint);
     assert!(stage.client.is_ended());
 
-    assert_eq!(proxy.processes(), worker, "nothing was started anew");
-    let lines = proxy.accesses(20);
-    let has = |target: &str| lines.iter().any(|line| line["path"] == target);
-    assert!(has("/seen") && !has("/unseen"), "{lines:?}");
+    assert_eq!(proxy.processes(), processes, "nothing was started anew");
 }
 
 #[test]
@@ -137,12 +154,7 @@ fn a_new_replica_comes_to_its_share_slowly_and_at_once_when_that_is_switched_off
     first.load_balancer.slow_start_seconds = 1000.0;
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     first.upstreams[1].ready_since = Some(Timestamp(now.as_micros().try_into().unwrap()));
-    let (_proxy, controller, endpoint) = Proxy::serving_table(first.clone());
-    let mut stage = Stage {
-        controller,
-        table: first,
-        client: Client::connect(endpoint),
-    };
+    let (_proxy, mut stage) = Stage::with(first);
     for _ in 0..200 {
         stage.ask("/", "", "");
     }
