@@ -1,5 +1,7 @@
 //! Every setting takes effect by a new table, on connections that are open, without a restart of anything.
 
+use std::time::Instant;
+
 use plan::routing::{ApiKeyHash, RoutingTable};
 use plan::time::Timestamp;
 use spec::LoadBalancingPolicy;
@@ -139,11 +141,38 @@ fn what_concerns_waiting_and_connections_takes_effect_by_a_new_table() {
     stage.apply(|table| table.load_balancer.max_connections = 10);
     assert_eq!(Client::connect(endpoint).get("/").status, 503);
 
+    stage.apply(|table| table.load_balancer.head_timeout_seconds = 0.2);
+    stage.client = Client::connect(endpoint);
+    stage.client.send("GET /");
+    assert_eq!(stage.client.answer().status, 408);
+
     stage.apply(|table| table.load_balancer.idle_timeout_seconds = 0.2);
     stage.client = Client::connect(endpoint);
     assert!(stage.client.is_ended());
 
     assert_eq!(proxy.processes(), processes, "nothing was started anew");
+}
+
+#[test]
+fn what_concerns_failures_takes_effect_by_a_new_table() {
+    // They read each request and drop it, so that each is sent again if that is allowed.
+    let dropping = [(); 2].map(|()| Replica::start(|_| Then::Close));
+    let (_proxy, mut stage) = Stage::set(&dropping.each_ref());
+    let asked = |stage: &mut Stage, percent: f64| {
+        stage.apply(|table| table.load_balancer.retry_budget_percent = percent);
+        let before: usize = dropping.iter().map(Replica::requests).sum();
+        for _ in 0..100 {
+            assert_eq!(stage.client.get("/").status, 502);
+        }
+        dropping.iter().map(Replica::requests).sum::<usize>() - before
+    };
+    assert_eq!(asked(&mut stage, 100.0), 200);
+    let begun = Instant::now();
+    let few = asked(&mut stage, 0.0);
+    // Ten a second may always be, and a second's worth at the start.
+    let most = 112.0 + 10.0 * begun.elapsed().as_secs_f64();
+    assert!((few as f64) <= most, "{few}, more than {most}");
+    assert_eq!(asked(&mut stage, 100.0), 200);
 }
 
 #[test]
