@@ -18,6 +18,7 @@ use crate::deadline::coarse_now;
 use crate::h2::Pool;
 use crate::lease::Lease;
 use crate::log::{AccessLines, LogSender};
+use crate::metrics::EndpointMetrics;
 use crate::routing::{Service, View};
 use crate::selection::{self, TableCandidates};
 use crate::upstream::IdleConnections;
@@ -50,6 +51,7 @@ pub(crate) struct Endpoint {
     pub(crate) pool: Pool,
     pub(crate) logs: LogSender,
     lines: AccessLines,
+    pub(crate) metrics: EndpointMetrics,
     /// Everything that must end before the thread may.
     pub(crate) tasks: TaskTracker,
     closing_told: Cell<bool>,
@@ -69,6 +71,7 @@ impl Endpoint {
             idle: IdleConnections::default(),
             pool: Pool::default(),
             lines: AccessLines::new(Arc::clone(service.name())),
+            metrics: EndpointMetrics::new(&service.metrics),
             logs,
             tasks,
             closing_told: Cell::new(false),
@@ -190,6 +193,7 @@ impl Endpoint {
             let upstreams = &view.published.table.upstreams;
             self.idle.sweep(upstreams);
             self.pool.sweep(upstreams);
+            self.metrics.sweep();
         }
         self.is_closing() && !self.closing_told.replace(true)
     }

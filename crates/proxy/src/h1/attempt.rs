@@ -62,6 +62,12 @@ pub(super) async fn answer<S: Stream>(
     endpoint: &Rc<Endpoint>,
 ) -> Then {
     let mut record = RequestRecord::start(endpoint, request.method_text(), request.target());
+    let protocol = if request.is_1_1 {
+        "HTTP/1.1"
+    } else {
+        "HTTP/1.0"
+    };
+    record.identify(protocol, request.request_id());
     record.received(request.body_bytes);
     let mut attempts = Attempts {
         tried: Vec::new(),
@@ -226,7 +232,7 @@ async fn wait<S: Stream>(
     request: &Request,
     endpoint: &Endpoint,
     preference: &Preference,
-    record: &RequestRecord,
+    record: &mut RequestRecord,
     tried: bool,
 ) -> Waited {
     let view = endpoint.view();
@@ -244,9 +250,10 @@ async fn wait<S: Stream>(
     client
         .deadline
         .set(settings.queue_timeout.saturating_sub(waited));
+    record.waits();
     let again_at = coarse_now().saturating_add(if tried { REFUSED_PAUSE_MICROS } else { 0 });
     let is_last = !request.keep_alive;
-    poll_fn(|context| {
+    let waited = poll_fn(|context| {
         if place.is_first(context.waker()) {
             let changed = endpoint.service.epoch() != view.epoch;
             if (changed || coarse_now() >= again_at)
@@ -264,7 +271,9 @@ async fn wait<S: Stream>(
         }
         Poll::Pending
     })
-    .await
+    .await;
+    record.waited();
+    waited
 }
 
 async fn attempt<S: Stream>(

@@ -14,11 +14,15 @@ use super::event::format_time;
 use super::writer::LogSender;
 use crate::buffer::Text;
 use crate::clock;
+use crate::decimal::{digits3, push_number};
 use crate::endpoint::Endpoint;
 use crate::h2::UploadProgress;
+use crate::metrics::{Ended, Reason};
 
 /// Lines are handed to the writer when they have come to this many bytes, or with the next sweep.
 const HAND_ON_BYTES: usize = 32 * 1024;
+/// So much of a request's id is logged: room for those that proxies and clouds make, which have up to 100 or so.
+const MAX_ID_BYTES: usize = 128;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,9 +70,16 @@ pub(crate) struct RequestRecord {
     endpoint: Rc<Endpoint>,
     /// Monotonic microseconds.
     started: u64,
-    /// Method and path.
+    /// Method, path and the id of the request.
     text: Text,
     method_length: usize,
+    path_length: usize,
+    protocol: Option<&'static str>,
+    /// Monotonic microseconds; of the head of the answer.
+    answered: Option<u64>,
+    /// The same; since when it waits for a replica.
+    waits_since: Option<u64>,
+    has_waited: bool,
     status: u16,
     replica: Option<(ReplicaId, Version)>,
     bytes_in: u64,
@@ -92,7 +103,12 @@ impl RequestRecord {
             endpoint: Rc::clone(endpoint),
             started: clock::monotonic_micros(),
             method_length: method.len(),
+            path_length: path.len(),
             text,
+            protocol: None,
+            answered: None,
+            waits_since: None,
+            has_waited: false,
             status: 0,
             replica: None,
             bytes_in: 0,
@@ -117,15 +133,44 @@ impl RequestRecord {
         self.upload.clone()
     }
 
+    /// What the request came over (`HTTP/1.1`), and the `X-Request-Id` that the replica sees. Of that the first
+    /// [`MAX_ID_BYTES`] are logged.
+    pub(crate) fn identify(&mut self, protocol: &'static str, request_id: &[u8]) {
+        self.protocol = Some(protocol);
+        self.text
+            .push(request_id.get(..MAX_ID_BYTES).unwrap_or(request_id));
+    }
+
+    /// The request begins to wait for a replica.
+    pub(crate) fn waits(&mut self) {
+        self.waits_since = Some(clock::monotonic_micros());
+        self.has_waited = true;
+    }
+
+    /// The request has waited, in vain or not.
+    pub(crate) fn waited(&mut self) {
+        if let Some(since) = self.waits_since.take() {
+            let waited = clock::monotonic_micros().saturating_sub(since);
+            self.endpoint.metrics.waited(waited);
+        }
+    }
+
     /// The request is given to this replica.
     pub(crate) fn attempt(&mut self, upstream: &Upstream) {
+        let metrics = &self.endpoint.metrics;
+        if let Some(failed) = self.replica {
+            metrics.retried(failed, self.started);
+        }
+        let replica = (upstream.replica_id, upstream.version);
+        metrics.given(replica, self.started);
         self.attempts += 1;
-        self.replica = Some((upstream.replica_id, upstream.version));
+        self.replica = Some(replica);
     }
 
     /// The head of the answer is passed on.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = status;
+        self.answered = Some(clock::monotonic_micros());
     }
 
     /// Bytes of the request's body are passed on.
@@ -142,11 +187,48 @@ impl RequestRecord {
         self.outcome = outcome;
     }
 
+    /// Bytes of the request's body.
+    fn bytes_in(&self) -> u64 {
+        self.bytes_in + self.upload.as_ref().map_or(0, |upload| upload.bytes())
+    }
+
+    fn count(&self, now: u64) {
+        let metrics = &self.endpoint.metrics;
+        if let Some(reason) = self.refusal() {
+            metrics.refused(reason);
+        }
+        let since = |at: u64| at.saturating_sub(self.started);
+        let ended = Ended {
+            status: self.status,
+            duration: since(now),
+            first_byte: self.answered.map(since),
+            bytes_in: self.bytes_in(),
+            bytes_out: self.bytes_out,
+            now,
+        };
+        metrics.ended(self.replica, &ended);
+    }
+
+    /// Why the proxy gave no answer but its own.
+    fn refusal(&self) -> Option<Reason> {
+        match (self.outcome, self.status) {
+            (Outcome::Rejected, 401) => Some(Reason::Unauthorised),
+            (Outcome::Rejected, 413) => Some(Reason::BodyTooLarge),
+            (Outcome::Rejected, _) => Some(Reason::BadRequest),
+            (Outcome::ClientSlow, 408) => Some(Reason::ClientSlow),
+            (Outcome::NoReplica, _) => Some(Reason::NoReplica),
+            (Outcome::Shed, _) if self.has_waited => Some(Reason::QueueTimeout),
+            (Outcome::Shed, _) => Some(Reason::QueueFull),
+            _ => None,
+        }
+    }
+
     fn write(&self, line: &mut Vec<u8>, micros: u64) {
-        let (method, path) = self
+        let (method, rest) = self
             .text
             .split_at_checked(self.method_length)
             .unwrap_or_default();
+        let (path, request_id) = rest.split_at_checked(self.path_length).unwrap_or_default();
         let number = |line: &mut Vec<u8>, name: &str, value: Option<u64>| {
             line.extend_from_slice(name.as_bytes());
             match value {
@@ -175,43 +257,29 @@ impl RequestRecord {
         let fraction = micros % 1000;
         line.push(b'.');
         line.extend(digits3(fraction));
-        let upload = self.upload.as_ref().map_or(0, |upload| upload.bytes());
-        number(line, ",\"bytes_in\":", Some(self.bytes_in + upload));
+        number(line, ",\"bytes_in\":", Some(self.bytes_in()));
         number(line, ",\"bytes_out\":", Some(self.bytes_out));
         number(line, ",\"attempts\":", Some(u64::from(self.attempts)));
         line.extend_from_slice(b",\"outcome\":\"");
         line.extend_from_slice(self.outcome.name().as_bytes());
-        line.extend_from_slice(b"\"}\n");
+        line.extend_from_slice(b"\",\"protocol\":");
+        push_json_option(line, self.protocol.map(str::as_bytes));
+        line.extend_from_slice(b",\"request_id\":");
+        push_json_option(line, Some(request_id).filter(|id| !id.is_empty()));
+        line.extend_from_slice(b"}\n");
     }
 }
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        let endpoint = Rc::clone(&self.endpoint);
-        if endpoint.view().published.settings.access_log {
-            let micros = clock::monotonic_micros().saturating_sub(self.started);
-            endpoint.access(|line| self.write(line, micros));
+        self.waited();
+        let now = clock::monotonic_micros();
+        self.count(now);
+        if self.endpoint.view().published.settings.access_log {
+            let micros = now.saturating_sub(self.started);
+            self.endpoint.access(|line| self.write(line, micros));
         }
     }
-}
-
-fn digits3(number: u64) -> [u8; 3] {
-    let digit = |value: u64| b'0' + u8::try_from(value % 10).unwrap_or(0);
-    [digit(number / 100), digit(number / 10), digit(number)]
-}
-
-fn push_number(line: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    for place in digits.iter_mut().rev() {
-        *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        start -= 1;
-        if number == 0 {
-            break;
-        }
-    }
-    line.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
 /// RFC 3339 in UTC with milliseconds; the calendar is asked once per second and thread.
@@ -237,6 +305,14 @@ fn push_time(line: &mut Vec<u8>, monotonic_micros: u64) {
     line.push(b'.');
     line.extend(digits3(millisecond.unsigned_abs()));
     line.push(b'Z');
+}
+
+/// A JSON string, or `null`.
+fn push_json_option(line: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => push_json_string(line, bytes),
+        None => line.extend_from_slice(b"null"),
+    }
 }
 
 /// A JSON string. What is not UTF-8 in it is written byte for byte as `\u00XX`.
@@ -328,16 +404,6 @@ mod tests {
             let text: String = serde_json::from_str(&json(bytes)).unwrap();
             assert_eq!(text, expected);
         }
-    }
-
-    #[test]
-    fn numbers_are_written_whole() {
-        for number in [0, 7, 10, 12_345, u64::MAX] {
-            let mut line = Vec::new();
-            push_number(&mut line, number);
-            assert_eq!(line, number.to_string().into_bytes());
-        }
-        assert_eq!(digits3(7), *b"007");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::connections::{Connections, Counted, Crowded};
 use crate::endpoint::Endpoint;
 use crate::h1;
 use crate::h2;
+use crate::metrics::Reason;
 use crate::peer::Peer;
 
 /// How long it may take to tell a client that there are too many.
@@ -31,7 +32,13 @@ pub(super) async fn serve_connection(
     let settings = &view.published.settings;
     let counted = match Connections::enter(&endpoint.service, settings, address.ip()) {
         Ok(counted) => counted,
-        Err(crowded) => return turn_away(stream, crowded).await,
+        Err(crowded) => {
+            endpoint.metrics.refused(match crowded {
+                Crowded::Endpoint(_) => Reason::Connections,
+                Crowded::Client(_) => Reason::ConnectionsPerClient,
+            });
+            return turn_away(stream, crowded).await;
+        }
     };
     if view.published.table.tls.is_none() {
         drop(view);

@@ -8,6 +8,7 @@ mod draining;
 mod failures;
 mod forwarding;
 mod logs;
+mod metrics;
 mod processes;
 mod selection;
 mod support;
