@@ -170,7 +170,7 @@ impl Endpoint {
     }
 
     /// Writes a line of the access log.
-    pub(crate) fn access(&self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn access(&self, write: impl FnOnce(&mut Vec<u8>, &[u8])) {
         self.lines.append(&self.logs, write);
     }
 

@@ -35,7 +35,7 @@ const BIND_PAUSE: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A connection is for one request, which takes no longer than this.
 const CONNECTION_TIME: Duration = Duration::from_secs(30);
-/// Connections served at once; more wait.
+/// Connections served at once at each place; more wait.
 const MAX_CONNECTIONS: usize = 16;
 /// Mode of the socket: its owner's.
 const SOCKET_MODE: u32 = 0o600;
@@ -55,18 +55,11 @@ impl MetricsServer {
     /// Serves on `socket`, and on `address` (`host:port`). What cannot be bound is an event and is tried again.
     pub(crate) fn start(socket: PathBuf, address: Option<String>, logs: &LogSender) -> Self {
         let (sender, scrapes) = mpsc::channel(MAX_CONNECTIONS);
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let places = [
             Some(Place::Socket(socket.clone())),
             address.map(Place::Address),
         ];
-        let serve = |place| {
-            let door = Door {
-                scrapes: sender.clone(),
-                permits: Arc::clone(&permits),
-            };
-            tokio::spawn(serve(place, door, logs.clone())).abort_handle()
-        };
+        let serve = |place| tokio::spawn(serve(place, sender.clone(), logs.clone())).abort_handle();
         Self {
             tasks: places.into_iter().flatten().map(serve).collect(),
             scrapes,
@@ -129,13 +122,8 @@ fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// The way to the control plane, and how many may go it at once.
-struct Door {
-    scrapes: mpsc::Sender<Scrape>,
-    permits: Arc<Semaphore>,
-}
-
-async fn serve(place: Place, door: Door, logs: LogSender) {
+async fn serve(place: Place, scrapes: mpsc::Sender<Scrape>, logs: LogSender) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut complaint = String::new();
     let listener = loop {
         match place.bind().await {
@@ -153,10 +141,10 @@ async fn serve(place: Place, door: Door, logs: LogSender) {
     logs.event(Event::new("metrics_bound", place.describe()));
     loop {
         // Closed never.
-        let Ok(permit) = Arc::clone(&door.permits).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
-        let scrapes = door.scrapes.clone();
+        let scrapes = scrapes.clone();
         let accepted = match &listener {
             Listener::Socket(listener) => listener.accept().await.map(|(stream, _)| {
                 tokio::spawn(async move {

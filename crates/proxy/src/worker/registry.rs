@@ -1,5 +1,7 @@
 //! The services of this worker, and what it takes to put a table in force.
 
+mod metrics;
+
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -12,11 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::holder_link::HolderLink;
 use super::reporter::InFlight;
 use super::serving_thread::{self, Order};
-use crate::clock;
 use crate::error::ProxyError;
 use crate::handover::{Carried, ServiceLoad};
 use crate::log::{Event, LogSender};
-use crate::metrics::ServiceSnapshot;
 use crate::paths::ProxyPaths;
 use crate::routing::{Service, Signals};
 use crate::saved_tables::SavedTables;
@@ -353,23 +353,6 @@ impl Registry {
             .map(load)
             .filter(|load| !load.in_flight.is_empty())
             .collect()
-    }
-
-    /// Everything there is to say of each service, for Prometheus.
-    pub(super) fn snapshots(&self) -> Vec<ServiceSnapshot> {
-        let snapshot = |service: &Arc<Service>| {
-            let (_, in_flight) = self.in_flight(service);
-            ServiceSnapshot::of(service, &in_flight)
-        };
-        self.services().map(snapshot).collect()
-    }
-
-    /// Forgets the metrics of replicas that are gone and have not had a request for long.
-    pub(super) fn forget_idle_metrics(&self) {
-        let now = clock::monotonic_micros();
-        for service in self.services() {
-            service.forget_idle_metrics(now);
-        }
     }
 
     /// A worker before this one has these in flight.
