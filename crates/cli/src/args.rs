@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use api::UpdateMode;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// Serve a task as replicas behind one endpoint, and update it without losing a request.
@@ -90,6 +90,8 @@ pub(crate) enum ApiCommand {
     Stop(ApiStopArguments),
     /// Say whether the server runs.
     Status(JsonArgument),
+    /// Print the metrics of all endpoints, as Prometheus reads them.
+    Metrics,
     /// Run the server in the foreground.
     #[command(hide = true)]
     Serve,
@@ -295,9 +297,27 @@ pub(crate) struct LogsArguments {
     /// The requests.
     #[arg(long)]
     pub(crate) load_balancer: bool,
+    /// How requests are shown.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "json",
+        requires = "load_balancer",
+        conflicts_with = "sync_down"
+    )]
+    pub(crate) format: AccessFormat,
     /// Copy logs into ~/sky_logs instead of showing one.
     #[arg(short, long)]
     pub(crate) sync_down: bool,
+}
+
+/// How one request is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccessFormat {
+    /// One JSON object per line, with everything.
+    Json,
+    /// The common log format of web servers, and the duration in seconds.
+    Common,
 }
 
 #[derive(Debug, Args)]

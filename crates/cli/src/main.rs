@@ -31,6 +31,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             ApiCommand::Start => commands::api::start::run(),
             ApiCommand::Stop(arguments) => commands::api::stop::run(&arguments),
             ApiCommand::Status(arguments) => commands::api::status::run(&arguments),
+            ApiCommand::Metrics => commands::api::metrics::run(),
             ApiCommand::Serve => commands::api::serve::run(),
         },
         Command::Completions { shell } => commands::completions::run(shell),

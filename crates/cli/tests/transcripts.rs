@@ -9,6 +9,8 @@ mod down;
 mod fake_server;
 #[path = "transcripts/logs.rs"]
 mod logs;
+#[path = "transcripts/metrics.rs"]
+mod metrics;
 #[path = "transcripts/status.rs"]
 mod status;
 #[path = "transcripts/up.rs"]

@@ -33,6 +33,11 @@ pub(crate) struct Counted {
 }
 
 impl Connections {
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.all.load(Ordering::Relaxed)
+    }
+
     /// Counts a connection of `client`, if the limits allow one more.
     pub(crate) fn enter(
         service: &Arc<Service>,

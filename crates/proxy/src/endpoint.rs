@@ -19,6 +19,7 @@ use crate::deadline::coarse_now;
 use crate::h2::Pool;
 use crate::lease::Lease;
 use crate::log::{AccessLines, LogSender};
+use crate::metrics::EndpointMetrics;
 use crate::routing::{Service, View};
 use crate::selection::{self, TableCandidates};
 use crate::upstream::IdleConnections;
@@ -53,6 +54,7 @@ pub(crate) struct Endpoint {
     pub(crate) pool: Pool,
     pub(crate) logs: LogSender,
     lines: AccessLines,
+    pub(crate) metrics: EndpointMetrics,
     /// Everything that must end before the thread may.
     pub(crate) tasks: TaskTracker,
     closing_told: Cell<bool>,
@@ -72,6 +74,7 @@ impl Endpoint {
             idle: IdleConnections::default(),
             pool: Pool::default(),
             lines: AccessLines::new(Arc::clone(service.name())),
+            metrics: EndpointMetrics::new(&service.metrics),
             logs,
             tasks,
             closing_told: Cell::new(false),
@@ -174,7 +177,7 @@ impl Endpoint {
     }
 
     /// Writes a line of the access log.
-    pub(crate) fn access(&self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn access(&self, write: impl FnOnce(&mut Vec<u8>, &[u8])) {
         self.lines.append(&self.logs, write);
     }
 
@@ -202,6 +205,7 @@ impl Endpoint {
             let upstreams = &view.published.table.upstreams;
             self.idle.sweep(upstreams);
             self.pool.sweep(upstreams);
+            self.metrics.sweep();
         }
         self.is_closing() && !self.closing_told.replace(true)
     }

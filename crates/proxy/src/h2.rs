@@ -117,10 +117,16 @@ pub(crate) async fn forward_parts(
         None => None,
     };
     let affinity = affinity.map_or(Affinity::None, Affinity::Session);
+    let protocol = match parts.version {
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_11 => "HTTP/1.1",
+        _ => "HTTP/2.0",
+    };
     let head = match Head::of(parts, peer, !body.is_empty()) {
         Ok(head) => head,
         Err(rejection) => return rejection.into_answer().into_response(form, record),
     };
+    record.identify(protocol, head.request_id());
     endpoint.record_arrival(record.started());
     if body.announced_bytes() > limit {
         let answer = OwnAnswer::bad_body(UploadFailure::TooLarge, limit);
@@ -251,7 +257,10 @@ async fn route(
             None if attempts.reached.is_some() || !attempts.refused.is_empty() => break,
             None => {
                 let tried = !std::mem::take(&mut attempts.tried).is_empty();
-                queue::wait(endpoint, affinity, record.started(), tried).await?
+                record.waits();
+                let waited = queue::wait(endpoint, affinity, record.started(), tried).await;
+                record.waited();
+                waited?
             }
         };
         record.attempt(lease.upstream());

@@ -206,6 +206,9 @@ impl Lease {
             until_microseconds, ..
         }) = event
         {
+            let upstream = self.upstream();
+            let replica = (upstream.replica_id, upstream.version);
+            self.view.service.metrics.ejected(replica, now);
             let seconds = until_microseconds.saturating_sub(now) / 1_000_000;
             let error = format!("{error}; it gets no requests for {seconds} s");
             self.view

@@ -23,6 +23,12 @@ impl ProxyPaths {
         self.home.join("proxy.sock")
     }
 
+    /// Where metrics are asked for: HTTP/1.1, `GET /metrics`, mode 0600.
+    #[must_use]
+    pub fn metrics_socket(&self) -> PathBuf {
+        self.home.join("proxy-metrics.sock")
+    }
+
     /// Locked by the holder as long as it lives; contains its process id.
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {

@@ -8,11 +8,12 @@
 //! the swap finds the request counted, or the selection finds its table outdated, takes the count back and chooses again.
 //! After a swap no request goes to a replica that the new table does not name, but for those that the swap has counted.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use balance::{PrefixIndex, Ring, Roster};
-use plan::routing::{Arrivals, Generation, ReplicaId, RoutingTable};
+use plan::routing::{Arrivals, Generation, ReplicaId, RoutingTable, Version};
 use plan::time::Timestamp;
 use rustls::ServerConfig;
 use spec::LoadBalancingPolicy;
@@ -24,6 +25,7 @@ use crate::clock;
 use crate::connections::Connections;
 use crate::keys::Keys;
 use crate::lease::ReplicaLoad;
+use crate::metrics::ServiceMetrics;
 use crate::selection::Cursor;
 use crate::settings::Settings;
 use crate::waiting::Line;
@@ -64,6 +66,8 @@ pub(crate) struct Service {
     tls: Mutex<Option<Arc<ServerConfig>>>,
     /// Connections of clients.
     pub(crate) connections: Connections,
+    /// What is counted for Prometheus.
+    pub(crate) metrics: Arc<ServiceMetrics>,
     arrivals: Mutex<ArrivalWindow>,
     signals: Signals,
     /// Cancelled when the endpoint closes: idle connections end, busy ones after their request.
@@ -143,6 +147,7 @@ impl Service {
             prefixes: Mutex::default(),
             tls: Mutex::default(),
             connections: Connections::default(),
+            metrics: Arc::default(),
             arrivals: Mutex::default(),
             signals,
             closing: CancellationToken::new(),
@@ -276,6 +281,19 @@ impl Service {
             .map(|load| (load.replica_id, load.in_flight()))
             .collect();
         (routing.published.table.generation, counts)
+    }
+
+    /// Replicas and their versions in the table in force.
+    pub(crate) fn upstreams(&self) -> Vec<(ReplicaId, Version)> {
+        let published = Arc::clone(&self.routing().published);
+        let upstreams = published.table.upstreams.iter();
+        upstreams.map(|up| (up.replica_id, up.version)).collect()
+    }
+
+    /// Forgets the metrics of replicas that are gone and have not had a request for long.
+    pub(crate) fn forget_idle_metrics(&self, now: u64) {
+        let busy: HashSet<ReplicaId> = self.in_flight().1.into_iter().map(|(id, _)| id).collect();
+        self.metrics.forget_idle(now, |id| busy.contains(&id));
     }
 
     /// Whether any request of this service is in flight.

@@ -121,7 +121,7 @@ pub(crate) async fn connect(address: SocketAddr, limit: Duration) -> io::Result<
 
 /// Numbers of replicas are given out one by one: they need no mixing against an attacker.
 #[derive(Default)]
-struct ReplicaHasher(u64);
+pub(crate) struct ReplicaHasher(u64);
 
 impl Hasher for ReplicaHasher {
     fn finish(&self) -> u64 {

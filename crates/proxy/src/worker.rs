@@ -53,6 +53,7 @@ use self::reporter::Reporter;
 use crate::error::ProxyError;
 use crate::handover;
 use crate::log::{Event, LogSender, LogWriter};
+use crate::metrics::{MetricsServer, Scrape};
 use crate::paths::ProxyPaths;
 use crate::routing::{FAILURE_QUEUE, Failure, Signals};
 
@@ -67,6 +68,10 @@ const LEAVING_GRACE: Duration = Duration::from_millis(1500);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Certificates are looked at once in this many reports.
 const TICKS_PER_CERTIFICATE_LOOK: u32 = 5;
+/// Metrics nobody needs any more are looked for once in this many reports.
+const TICKS_PER_METRICS_SWEEP: u32 = 60;
+/// `host:port` on which metrics are served too.
+const METRICS_ADDRESS_VARIABLE: &str = "SKYSERVE_METRICS_ADDRESS";
 /// Commands that may wait to be carried out.
 const COMMAND_QUEUE: usize = 16;
 /// Pause after a connection of a controller could not be accepted.
@@ -146,6 +151,7 @@ struct Worker {
     terminate: unix::Signal,
     tick: Interval,
     ticks: u32,
+    metrics: MetricsServer,
     logs: LogSender,
 }
 
@@ -156,6 +162,7 @@ enum Next {
     Input(u64, Input),
     Failure(Failure),
     Drained,
+    Scrape(Scrape),
     Tick,
     Terminate,
     Nothing,
@@ -184,6 +191,10 @@ impl Worker {
         }
         holder.ready().await;
         logs.event(Event::new("worker_started", registry.describe()));
+        let address = std::env::var(METRICS_ADDRESS_VARIABLE)
+            .ok()
+            .filter(|address| !address.is_empty());
+        let metrics = MetricsServer::start(paths.metrics_socket(), address, &logs);
         let mut tick = interval(REPORT_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
@@ -200,6 +211,7 @@ impl Worker {
             terminate,
             tick,
             ticks: 0,
+            metrics,
             logs,
         })
     }
@@ -228,10 +240,17 @@ impl Worker {
                     error: failure.error,
                 }),
                 Next::Drained => self.report_traffic(),
+                Next::Scrape(scrape) => {
+                    // One who has gone away since needs no answer.
+                    let _ = scrape.send(self.registry.snapshots());
+                }
                 Next::Tick => {
                     self.ticks = self.ticks.wrapping_add(1);
                     if self.ticks.is_multiple_of(TICKS_PER_CERTIFICATE_LOOK) {
                         self.registry.renew_certificates();
+                    }
+                    if self.ticks.is_multiple_of(TICKS_PER_METRICS_SWEEP) {
+                        self.registry.forget_idle_metrics();
                     }
                     self.registry.bind_missing(&mut self.holder).await;
                     self.report_traffic();
@@ -260,6 +279,7 @@ impl Worker {
             Some((id, input)) = self.inputs.recv() => Next::Input(id, input),
             Some(failure) = self.failures.recv() => Next::Failure(failure),
             () = self.drained.notified() => Next::Drained,
+            Some(scrape) = self.metrics.next() => Next::Scrape(scrape),
             _ = self.tick.tick() => Next::Tick,
         }
     }
@@ -362,6 +382,7 @@ impl Worker {
             .event(Event::new("worker_finishing", format!("{end:?}")));
         self.controller = None;
         drop(self.control);
+        drop(self.metrics);
         let services: Vec<_> = self.registry.services().cloned().collect();
         let mut drained = pin!(self.registry.drain(end == End::Stop));
         if end == End::Leave {

@@ -1,5 +1,6 @@
 //! `sky api …`.
 
+pub(crate) mod metrics;
 pub(crate) mod serve;
 pub(crate) mod start;
 pub(crate) mod status;

@@ -45,6 +45,57 @@ fn one_log_is_shown_and_followed() {
     }
 }
 
+/// A line of the access log, with something secret in all that is not to be shown.
+const ACCESS: &str = r#"{"time":"2026-01-02T03:04:05.678Z","service":"web","method":"GET","path":"/v1","status":200,"replica":1,"version":1,"duration_ms":12.345,"bytes_in":0,"bytes_out":7,"attempts":1,"outcome":"completed","protocol":"HTTP/1.1","request_id":"s3cret","authorization":"s3cret","query":"s3cret"}"#;
+
+#[test]
+fn requests_are_shown_in_the_common_log_format() {
+    let sandbox = Sandbox::new();
+    let log = format!("{ACCESS}\n{ACCESS}\n");
+    sandbox.on("GET /v1/services/web/logs", &[(200, json!(log))]);
+    let arguments = [
+        "serve",
+        "logs",
+        "web",
+        "--load-balancer",
+        "--format",
+        "common",
+    ];
+    let output = sandbox.run(&arguments);
+    let line = "- - - [02/Jan/2026:03:04:05 +0000] \"GET /v1 HTTP/1.1\" 200 7 0.012345\n";
+    assert_eq!((output.code, output.out), (0, line.repeat(2)));
+    let output = sandbox.run(&[
+        "serve",
+        "logs",
+        "web",
+        "--load-balancer",
+        "--format",
+        "json",
+    ]);
+    assert_eq!((output.code, output.out), (0, log));
+}
+
+#[test]
+fn only_requests_have_a_format() {
+    let sandbox = with_log();
+    for arguments in [
+        &["web", "1", "--format", "common"][..],
+        &["web", "--controller", "--format", "common"],
+        &[
+            "web",
+            "--load-balancer",
+            "--sync-down",
+            "--format",
+            "common",
+        ],
+        &["web", "--load-balancer", "--format", "xml"],
+    ] {
+        let output = sandbox.run(&[&["serve", "logs"], arguments].concat());
+        assert_eq!(output.code, 2, "{arguments:?}: {}", output.err);
+    }
+    assert!(sandbox.asked().is_empty());
+}
+
 #[test]
 fn exactly_one_log_unless_they_are_copied() {
     let sandbox = with_log();

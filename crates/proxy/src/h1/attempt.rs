@@ -71,6 +71,12 @@ pub(super) async fn answer<S: Stream>(
         return Box::pin(translate::answer(client, request, endpoint)).await;
     }
     let mut record = RequestRecord::start(endpoint, request.method_text(), request.target());
+    let protocol = if request.is_1_1 {
+        "HTTP/1.1"
+    } else {
+        "HTTP/1.0"
+    };
+    record.identify(protocol, request.request_id());
     record.received(request.body_bytes);
     let mut attempts = Attempts {
         count: 0,
@@ -236,7 +242,7 @@ async fn wait<S: Stream>(
     request: &Request,
     endpoint: &Endpoint,
     preference: &Preference,
-    record: &RequestRecord,
+    record: &mut RequestRecord,
     attempts: &mut Attempts,
 ) -> Waited {
     let view = endpoint.view();
@@ -261,8 +267,9 @@ async fn wait<S: Stream>(
         true => Duration::ZERO,
         false => REFUSED_PAUSE,
     });
+    record.waits();
     let is_last = !request.keep_alive;
-    poll_fn(|context| {
+    let waited = poll_fn(|context| {
         if place.is_first(context.waker()) {
             if endpoint.service.epoch() != view.epoch || coarse_now() >= again_at {
                 attempts.tried.clear();
@@ -288,7 +295,9 @@ async fn wait<S: Stream>(
         let _ = client.deadline.has_struck(context);
         Poll::Pending
     })
-    .await
+    .await;
+    record.waited();
+    waited
 }
 
 /// The coarse time that is `span` from now.

@@ -31,6 +31,7 @@ pub(super) struct Request {
     pub(super) text: Text,
     method_length: usize,
     target: (usize, usize),
+    request_id: (usize, usize),
     pub(super) method: Method,
     pub(super) is_1_1: bool,
     /// Whether the client keeps the connection for another request.
@@ -61,6 +62,12 @@ impl Request {
     /// Path and query.
     pub(super) fn target(&self) -> &[u8] {
         let (start, end) = self.target;
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// The `X-Request-Id` that the replica sees.
+    pub(super) fn request_id(&self) -> &[u8] {
+        let (start, end) = self.request_id;
         self.text.get(start..end).unwrap_or_default()
     }
 
@@ -188,12 +195,13 @@ fn compose(
     if head.body == BodyLength::Chunked {
         text.push(b"Transfer-Encoding: chunked\r\n");
     }
-    compose_forwarded(&mut text, &forwarded, fields, bytes, host.of(bytes), peer);
+    let made = compose_forwarded(&mut text, &forwarded, fields, bytes, host.of(bytes), peer);
     text.push(b"\r\n");
     Request {
         text,
         method_length: method.len(),
         target: (method.len() + 1, method.len() + 1 + target.len()),
+        request_id: forwarded.request_id.unwrap_or(made),
         method: head.method,
         is_1_1: head.is_1_1,
         keep_alive: head.keep_alive,
@@ -235,6 +243,7 @@ fn raw(head: &RequestHead, bytes: &[u8]) -> Request {
         },
         is_admitted: true,
         session: None,
+        request_id: (0, 0),
         is_raw: true,
     }
 }
@@ -263,7 +272,8 @@ struct Present {
     forwarded_for: bool,
     forwarded_host: bool,
     forwarded_proto: bool,
-    request_id: bool,
+    /// Where it stands in the head for the replica.
+    request_id: Option<(usize, usize)>,
 }
 
 fn copy_fields(
@@ -297,13 +307,15 @@ fn copy_fields(
                 present.forwarded_proto = true;
                 true
             }
-            FieldName::XRequestId => {
-                present.request_id = !field.value.is_empty();
-                present.request_id
-            }
+            FieldName::XRequestId => !field.value.is_empty(),
             name => !name.is_hop_by_hop(),
         };
         if keep {
+            if field.name == FieldName::XRequestId && present.request_id.is_none() {
+                let before = (field.value.start - field.line.start) as usize;
+                let start = text.len() + before;
+                present.request_id = Some((start, start + field.value.len()));
+            }
             text.push(field.line.of(bytes));
         }
     }
@@ -326,6 +338,7 @@ pub(super) fn is_named(fields: &Fields, bytes: &[u8], field: &http1::Field) -> b
         .any(|member| member.eq_ignore_ascii_case(name))
 }
 
+/// Where the id of the request stands, if one was made.
 fn compose_forwarded(
     text: &mut Text,
     present: &Present,
@@ -333,7 +346,7 @@ fn compose_forwarded(
     bytes: &[u8],
     host: &[u8],
     peer: &Peer,
-) {
+) -> (usize, usize) {
     text.push(b"X-Forwarded-For: ");
     if present.forwarded_for {
         let before = fields.named(FieldName::XForwardedFor);
@@ -356,11 +369,15 @@ fn compose_forwarded(
         text.push(host);
         text.push(b"\r\n");
     }
-    if !present.request_id {
+    let mut made = (0, 0);
+    if present.request_id.is_none() {
         text.push(b"X-Request-Id: ");
+        let start = text.len();
         text.push(&new_request_id());
+        made = (start, text.len());
         text.push(b"\r\n");
     }
+    made
 }
 
 /// 32 hexadecimal digits that no other request has: a random number of this thread and a count.

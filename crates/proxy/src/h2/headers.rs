@@ -96,6 +96,13 @@ impl Head {
         })
     }
 
+    /// The `X-Request-Id` that the replica sees.
+    pub(super) fn request_id(&self) -> &[u8] {
+        self.headers
+            .get(X_REQUEST_ID)
+            .map_or(&[], HeaderValue::as_bytes)
+    }
+
     /// Whether the body has no announced length, so that it may have trailers in HTTP/1.1.
     pub(super) fn is_chunked(&self) -> bool {
         self.has_body && !self.headers.contains_key(CONTENT_LENGTH)

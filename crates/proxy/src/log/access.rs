@@ -14,11 +14,17 @@ use super::event::format_time;
 use super::writer::LogSender;
 use crate::buffer::Text;
 use crate::clock;
+use crate::decimal::{digits3, push_number};
 use crate::endpoint::Endpoint;
 use crate::h2::UploadProgress;
+use crate::metrics::{Ended, Reason};
 
 /// Lines are handed to the writer when they have come to this many bytes, or with the next sweep.
 const HAND_ON_BYTES: usize = 32 * 1024;
+/// Room for most lines.
+const LINE_BYTES: usize = 512;
+/// So much of a request's id is logged: room for those that proxies and clouds make, which have up to 100 or so.
+const MAX_ID_BYTES: usize = 128;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,9 +72,16 @@ pub(crate) struct RequestRecord {
     endpoint: Rc<Endpoint>,
     /// Monotonic microseconds.
     started: u64,
-    /// Method and path.
+    /// Method, path and the id of the request.
     text: Text,
     method_length: usize,
+    path_length: usize,
+    protocol: Option<&'static str>,
+    /// Monotonic microseconds; of the head of the answer.
+    answered: Option<u64>,
+    /// The same; since when it waits for a replica.
+    waits_since: Option<u64>,
+    has_waited: bool,
     status: u16,
     replica: Option<(ReplicaId, Version)>,
     bytes_in: u64,
@@ -92,7 +105,12 @@ impl RequestRecord {
             endpoint: Rc::clone(endpoint),
             started: clock::monotonic_micros(),
             method_length: method.len(),
+            path_length: path.len(),
             text,
+            protocol: None,
+            answered: None,
+            waits_since: None,
+            has_waited: false,
             status: 0,
             replica: None,
             bytes_in: 0,
@@ -113,15 +131,44 @@ impl RequestRecord {
         self.upload = upload;
     }
 
+    /// What the request came over (`HTTP/1.1`), and the `X-Request-Id` that the replica sees. Of that the first
+    /// [`MAX_ID_BYTES`] are logged.
+    pub(crate) fn identify(&mut self, protocol: &'static str, request_id: &[u8]) {
+        self.protocol = Some(protocol);
+        self.text
+            .push(request_id.get(..MAX_ID_BYTES).unwrap_or(request_id));
+    }
+
+    /// The request begins to wait for a replica.
+    pub(crate) fn waits(&mut self) {
+        self.waits_since = Some(clock::monotonic_micros());
+        self.has_waited = true;
+    }
+
+    /// The request has waited, in vain or not.
+    pub(crate) fn waited(&mut self) {
+        if let Some(since) = self.waits_since.take() {
+            let waited = clock::monotonic_micros().saturating_sub(since);
+            self.endpoint.metrics.waited(waited);
+        }
+    }
+
     /// The request is given to this replica.
     pub(crate) fn attempt(&mut self, upstream: &Upstream) {
+        let metrics = &self.endpoint.metrics;
+        if let Some(failed) = self.replica {
+            metrics.retried(failed, self.started);
+        }
+        let replica = (upstream.replica_id, upstream.version);
+        metrics.given(replica, self.started);
         self.attempts += 1;
-        self.replica = Some((upstream.replica_id, upstream.version));
+        self.replica = Some(replica);
     }
 
     /// The head of the answer is passed on.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = status;
+        self.answered = Some(clock::monotonic_micros());
     }
 
     /// Bytes of the request's body are passed on.
@@ -138,11 +185,49 @@ impl RequestRecord {
         self.outcome = outcome;
     }
 
-    fn write(&self, line: &mut Vec<u8>, micros: u64) {
-        let (method, path) = self
+    /// Bytes of the request's body.
+    fn bytes_in(&self) -> u64 {
+        self.bytes_in + self.upload.as_ref().map_or(0, |upload| upload.bytes())
+    }
+
+    fn count(&self, now: u64) {
+        let metrics = &self.endpoint.metrics;
+        if let Some(reason) = self.refusal() {
+            metrics.refused(reason);
+        }
+        let since = |at: u64| at.saturating_sub(self.started);
+        let ended = Ended {
+            status: self.status,
+            duration: since(now),
+            first_byte: self.answered.map(since),
+            bytes_in: self.bytes_in(),
+            bytes_out: self.bytes_out,
+            now,
+        };
+        metrics.ended(self.replica, &ended);
+    }
+
+    /// Why the proxy gave no answer but its own.
+    fn refusal(&self) -> Option<Reason> {
+        match (self.outcome, self.status) {
+            (Outcome::Rejected, 401) => Some(Reason::Unauthorised),
+            (Outcome::Rejected, 413) => Some(Reason::BodyTooLarge),
+            (Outcome::Rejected, _) => Some(Reason::BadRequest),
+            (Outcome::ClientSlow, 408) => Some(Reason::ClientSlow),
+            (Outcome::NoReplica, _) => Some(Reason::NoReplica),
+            (Outcome::Shed, _) if self.has_waited => Some(Reason::QueueTimeout),
+            (Outcome::Shed, _) => Some(Reason::QueueFull),
+            _ => None,
+        }
+    }
+
+    /// `service`: what follows the time, up to the method.
+    fn write(&self, line: &mut Vec<u8>, service: &[u8], micros: u64) {
+        let (method, rest) = self
             .text
             .split_at_checked(self.method_length)
             .unwrap_or_default();
+        let (path, request_id) = rest.split_at_checked(self.path_length).unwrap_or_default();
         let number = |line: &mut Vec<u8>, name: &str, value: Option<u64>| {
             line.extend_from_slice(name.as_bytes());
             match value {
@@ -150,11 +235,10 @@ impl RequestRecord {
                 None => line.extend_from_slice(b"null"),
             }
         };
+        line.reserve(LINE_BYTES);
         line.extend_from_slice(b"{\"time\":\"");
         push_time(line, self.started);
-        line.extend_from_slice(b"\",\"service\":");
-        push_json_string(line, self.endpoint.service.name().as_bytes());
-        line.extend_from_slice(b",\"method\":");
+        line.extend_from_slice(service);
         push_json_string(line, method);
         line.extend_from_slice(b",\"path\":");
         push_json_string(line, path);
@@ -171,43 +255,30 @@ impl RequestRecord {
         let fraction = micros % 1000;
         line.push(b'.');
         line.extend(digits3(fraction));
-        let upload = self.upload.as_ref().map_or(0, |upload| upload.bytes());
-        number(line, ",\"bytes_in\":", Some(self.bytes_in + upload));
+        number(line, ",\"bytes_in\":", Some(self.bytes_in()));
         number(line, ",\"bytes_out\":", Some(self.bytes_out));
         number(line, ",\"attempts\":", Some(u64::from(self.attempts)));
         line.extend_from_slice(b",\"outcome\":\"");
         line.extend_from_slice(self.outcome.name().as_bytes());
-        line.extend_from_slice(b"\"}\n");
+        line.extend_from_slice(b"\",\"protocol\":");
+        push_json_option(line, self.protocol.map(str::as_bytes));
+        line.extend_from_slice(b",\"request_id\":");
+        push_json_option(line, Some(request_id).filter(|id| !id.is_empty()));
+        line.extend_from_slice(b"}\n");
     }
 }
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        let endpoint = Rc::clone(&self.endpoint);
-        if endpoint.view().published.settings.access_log {
-            let micros = clock::monotonic_micros().saturating_sub(self.started);
-            endpoint.access(|line| self.write(line, micros));
+        self.waited();
+        let now = clock::monotonic_micros();
+        self.count(now);
+        if self.endpoint.view().published.settings.access_log {
+            let micros = now.saturating_sub(self.started);
+            self.endpoint
+                .access(|line, service| self.write(line, service, micros));
         }
     }
-}
-
-fn digits3(number: u64) -> [u8; 3] {
-    let digit = |value: u64| b'0' + u8::try_from(value % 10).unwrap_or(0);
-    [digit(number / 100), digit(number / 10), digit(number)]
-}
-
-fn push_number(line: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    for place in digits.iter_mut().rev() {
-        *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        start -= 1;
-        if number == 0 {
-            break;
-        }
-    }
-    line.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
 /// RFC 3339 in UTC with milliseconds; the calendar is asked once per second and thread.
@@ -235,11 +306,22 @@ fn push_time(line: &mut Vec<u8>, monotonic_micros: u64) {
     line.push(b'Z');
 }
 
+/// A JSON string, or `null`.
+fn push_json_option(line: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => push_json_string(line, bytes),
+        None => line.extend_from_slice(b"null"),
+    }
+}
+
 /// A JSON string. What is not UTF-8 in it is written byte for byte as `\u00XX`.
 fn push_json_string(line: &mut Vec<u8>, bytes: &[u8]) {
-    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    // To the end even where it is decided before: so it takes many bytes at once.
+    let is_plain = bytes.iter().fold(true, |plain, byte| {
+        plain & matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\')
+    });
     line.push(b'"');
-    if bytes.iter().all(plain) {
+    if is_plain {
         line.extend_from_slice(bytes);
     } else {
         for chunk in bytes.utf8_chunks() {
@@ -272,21 +354,27 @@ fn push_escaped(line: &mut Vec<u8>, byte: u8) {
 #[derive(Debug)]
 pub(crate) struct AccessLines {
     service: Arc<str>,
+    /// The part of each line that is the same in all.
+    same: Vec<u8>,
     lines: RefCell<Vec<u8>>,
 }
 
 impl AccessLines {
     pub(crate) fn new(service: Arc<str>) -> Self {
+        let mut same = b"\",\"service\":".to_vec();
+        push_json_string(&mut same, service.as_bytes());
+        same.extend_from_slice(b",\"method\":");
         Self {
             service,
+            same,
             lines: RefCell::default(),
         }
     }
 
-    /// Composes a line with `write`.
-    pub(crate) fn append(&self, logs: &LogSender, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Composes a line with `write`, which is given what follows the time, up to the method.
+    pub(crate) fn append(&self, logs: &LogSender, write: impl FnOnce(&mut Vec<u8>, &[u8])) {
         let mut lines = self.lines.borrow_mut();
-        write(&mut lines);
+        write(&mut lines, &self.same);
         if lines.len() >= HAND_ON_BYTES {
             let room = Vec::with_capacity(HAND_ON_BYTES + 1024);
             logs.access(&self.service, std::mem::replace(&mut lines, room));
@@ -303,49 +391,4 @@ impl AccessLines {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn json(bytes: &[u8]) -> String {
-        let mut line = Vec::new();
-        push_json_string(&mut line, bytes);
-        String::from_utf8(line).unwrap()
-    }
-
-    #[test]
-    fn strings_are_json_whatever_is_in_them() {
-        for (bytes, expected) in [
-            (&b"/plain"[..], "/plain"),
-            (b"a\"b\\c", "a\"b\\c"),
-            ("/käse".as_bytes(), "/käse"),
-            (b"/\xff\x01\x7f", "/\u{ff}\u{1}\u{7f}"),
-            (b"", ""),
-        ] {
-            let text: String = serde_json::from_str(&json(bytes)).unwrap();
-            assert_eq!(text, expected);
-        }
-    }
-
-    #[test]
-    fn numbers_are_written_whole() {
-        for number in [0, 7, 10, 12_345, u64::MAX] {
-            let mut line = Vec::new();
-            push_number(&mut line, number);
-            assert_eq!(line, number.to_string().into_bytes());
-        }
-        assert_eq!(digits3(7), *b"007");
-    }
-
-    #[test]
-    fn times_are_rfc_3339() {
-        let mut line = Vec::new();
-        push_time(&mut line, clock::monotonic_micros());
-        let text = String::from_utf8(line).unwrap();
-        let time: jiff::Timestamp = text.parse().unwrap();
-        assert!(
-            time.duration_until(jiff::Timestamp::now()).as_secs() < 60,
-            "{text}"
-        );
-        assert_eq!(text.len(), "2026-01-02T03:04:05.678Z".len());
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ use crate::connections::{Connections, Crowded};
 use crate::endpoint::Endpoint;
 use crate::h1;
 use crate::h2;
+use crate::metrics::Reason;
 use crate::peer::Peer;
 
 /// How long it may take to tell a client that there are too many.
@@ -33,6 +34,12 @@ pub(super) fn serve_connection(
     let is_tls = view.published.table.tls.is_some();
     let handshake_timeout = settings.head_timeout;
     let peer = Peer::new(address, is_tls);
+    if let Err(crowded) = &counted {
+        endpoint.metrics.refused(match crowded {
+            Crowded::Endpoint(_) => Reason::Connections,
+            Crowded::Client(_) => Reason::ConnectionsPerClient,
+        });
+    }
     drop(view);
     // Only the plain path is not in a box: it is what a task of a connection is meant to be as large as.
     async move {

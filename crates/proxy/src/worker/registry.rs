@@ -1,5 +1,7 @@
 //! The services of this worker, and what it takes to put a table in force.
 
+mod metrics;
+
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

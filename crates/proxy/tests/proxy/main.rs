@@ -20,6 +20,7 @@ mod http2_replicas;
 mod keys;
 mod limits;
 mod logs;
+mod metrics;
 mod processes;
 mod queue;
 mod selection;

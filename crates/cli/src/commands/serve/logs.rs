@@ -1,5 +1,7 @@
 //! `sky serve logs`.
 
+mod common_format;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +10,8 @@ use std::process::ExitCode;
 use api::client::{LogTarget, LogsQuery};
 use api::{Client, ClientError, ErrorCode};
 
-use crate::args::LogsArguments;
+use self::common_format::CommonFormat;
+use crate::args::{AccessFormat, LogsArguments};
 use crate::failure::Failure;
 use crate::{output, server_process};
 
@@ -52,13 +55,16 @@ pub(crate) fn run(arguments: &LogsArguments) -> Result<ExitCode, Failure> {
             follow,
             tail: arguments.tail,
         };
-        copy(
-            &client,
-            &arguments.service_name,
-            &query,
-            &mut std::io::stdout(),
-        )
-        .await?;
+        let name = &arguments.service_name;
+        let mut output = std::io::stdout();
+        match arguments.format {
+            AccessFormat::Json => copy(&client, name, &query, &mut output).await?,
+            AccessFormat::Common => {
+                let mut common = CommonFormat::new(&mut output);
+                copy(&client, name, &query, &mut common).await?;
+                common.finish()?;
+            }
+        }
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -36,12 +36,19 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts a holder, which starts a worker.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more in the environment.
+    pub(crate) fn start_with(environment: &[(&str, &str)]) -> Self {
         let home = TempDir::new().unwrap();
         let proxy = Self {
             home,
             children: RefCell::default(),
         };
-        proxy.start_holder();
+        let mut holder = proxy.holder_command();
+        holder.envs(environment.iter().copied());
+        proxy.spawn(holder);
         proxy
     }
 
@@ -59,7 +66,11 @@ impl Proxy {
     }
 
     pub(crate) fn start_holder(&self) {
-        let child = self.holder_command().stderr(Stdio::null()).spawn().unwrap();
+        self.spawn(self.holder_command());
+    }
+
+    fn spawn(&self, mut command: Command) {
+        let child = command.stderr(Stdio::null()).spawn().unwrap();
         self.children.borrow_mut().push(child);
     }
 
