@@ -35,6 +35,12 @@ impl Turn {
         }
     }
 
+    /// Where the next turn begins: for [`starting_at`](Self::starting_at), where several threads share it.
+    #[must_use]
+    pub fn cursor(&self) -> usize {
+        self.cursor
+    }
+
     /// The index of the replica whose turn it is, among `count` (above 0).
     pub(crate) fn start(&self, count: usize) -> usize {
         if self.cursor < count {

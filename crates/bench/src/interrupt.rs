@@ -36,14 +36,20 @@ pub(crate) fn listen(deadline: Instant) -> anyhow::Result<()> {
 
 /// Fails once the run must end. To be called in every loop that waits.
 pub(crate) fn check() -> anyhow::Result<()> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        bail!("interrupted");
-    }
+    check_signals()?;
     if DEADLINE
         .get()
         .is_some_and(|deadline| Instant::now() > *deadline)
     {
-        bail!("the run took longer than it may; everything it started has been ended");
+        bail!("the time is up");
+    }
+    Ok(())
+}
+
+/// Fails once a person wants the run to end: then there is no report either.
+pub(crate) fn check_signals() -> anyhow::Result<()> {
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        bail!("interrupted");
     }
     Ok(())
 }

@@ -7,13 +7,13 @@
 //!
 //! # Rules
 //!
-//! - Peers take turns within a round, and ratios are taken within a round ([`series`]).
+//! - Peers take turns within a round, and ratios are taken within a round (`series`).
 //! - The fair figure is processor time per request of the proxy alone; that of the whole machine stands beside it,
-//!   because work may move from one process to another ([`sample`]).
-//! - A measurement that others disturbed is marked and left out ([`sample`]).
-//! - Every peer is set up as well as we know how ([`peer`]), has the same backends ([`backend`]) and the same load
-//!   ([`wrk`], [`load`], [`streams`]).
-//! - Everything that was started is ended, whatever happens ([`process`], [`interrupt`]).
+//!   because work may move from one process to another (`sample`).
+//! - A measurement that others disturbed is marked and left out (`sample`).
+//! - Every peer is set up as well as we know how (`peer`), has the same backends (`backend`) and the same load
+//!   (`wrk`, `load`, `streams`).
+//! - Everything that was started is ended, whatever happens (`process`, `interrupt`).
 
 mod backend;
 mod backends;

@@ -239,7 +239,7 @@ impl Generator {
             it_interval: Timespec::default(),
             it_value: Timespec {
                 tv_sec: i64::try_from(until.as_secs())?,
-                tv_nsec: i64::from(until.subsec_nanos()).into(),
+                tv_nsec: until.subsec_nanos().into(),
             },
         };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &value)?;

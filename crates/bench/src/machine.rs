@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::peer::PeerKind;
+use crate::peer::{PeerKind, before};
 use crate::wrk::version;
 
 /// The machine and the programs.
@@ -37,7 +37,10 @@ impl Machine {
             memory_gib: memory_gib(&meminfo),
             kernel: format!("{name} {}", kernel.release().to_string_lossy()),
             peers: peers.iter().filter_map(|peer| peer.version()).collect(),
-            generator: wrk.unwrap_or_else(|| "the project's own".to_owned()),
+            generator: match wrk {
+                Some(line) => before(&line, " Copyright"),
+                None => "the project's own".to_owned(),
+            },
         }
     }
 }

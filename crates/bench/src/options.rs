@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::peer::PeerKind;
 use crate::row::Row;
+use crate::run::QUIET_PATIENCE;
 
 /// The command line.
 #[derive(Args, Clone, Debug)]
@@ -73,14 +74,70 @@ impl Options {
         }
     }
 
-    /// A run that takes longer is broken and ended.
+    /// What is still being measured after this time is given up; the report has the rest.
     pub(crate) fn hard_limit(&self) -> Duration {
         if self.quick {
-            return Duration::from_secs(58);
+            return Duration::from_secs(56);
         }
         let rounds = u32::try_from(self.round_count()).unwrap_or(u32::MAX);
         let measurements = rounds.saturating_mul(2 * 11 * 3);
-        (self.duration() + Duration::from_secs(1)).saturating_mul(measurements)
-            + Duration::from_secs(600)
+        let measurement = self.duration() + QUIET_PATIENCE + Duration::from_secs(1);
+        measurement.saturating_mul(measurements) + Duration::from_secs(600)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(words: &[&str]) -> Result<Options, clap::Error> {
+        let words = ["bench-proxy"].iter().chain(words);
+        Command::try_parse_from(words).map(|command| command.options)
+    }
+
+    #[test]
+    fn everything_is_measured_unless_told() {
+        let options = options(&[]).unwrap();
+        assert_eq!(options.rows(), Row::ALL);
+        assert_eq!(options.peer_kinds(), PeerKind::ALL);
+        assert_eq!(
+            (options.round_count(), options.duration().as_secs()),
+            (5, 4)
+        );
+    }
+
+    #[test]
+    fn lists_are_measured_in_the_order_of_the_tables() {
+        let options = options(&["--only=tls,get-64", "--peers", "haproxy,sky"]).unwrap();
+        assert_eq!(options.rows(), [Row::Get64, Row::Tls]);
+        assert_eq!(options.peer_kinds(), [PeerKind::Sky, PeerKind::Haproxy]);
+    }
+
+    #[test]
+    fn quick_is_short_and_can_be_told_otherwise() {
+        let quick = options(&["--quick", "--rounds=2"]).unwrap();
+        assert_eq!((quick.round_count(), quick.duration().as_secs()), (2, 1));
+        assert!(quick.begin_limit() < quick.hard_limit());
+        assert!(quick.hard_limit() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for words in [
+            "--rounds=0",
+            "--seconds=0",
+            "--only=get-65",
+            "--peers=apache",
+        ] {
+            assert!(options(&[words]).is_err(), "{words}");
+        }
     }
 }

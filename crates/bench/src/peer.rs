@@ -53,9 +53,14 @@ impl PeerKind {
         match self {
             Self::Sky => Some(format!("sky {}", env!("CARGO_PKG_VERSION"))),
             Self::Nginx => version("nginx", "-v").map(|line| line.replace("nginx version: ", "")),
-            Self::Haproxy => version("haproxy", "-v"),
+            Self::Haproxy => version("haproxy", "-v").map(|line| before(&line, " - ")),
         }
     }
+}
+
+/// What stands before `end`; all where that is nowhere.
+pub(crate) fn before(text: &str, end: &str) -> String {
+    text.split(end).next().unwrap_or_default().to_owned()
 }
 
 impl fmt::Display for PeerKind {

@@ -8,7 +8,7 @@ use proxy::ProxyPaths;
 
 use crate::peer::role_command;
 
-/// A replica; see [`crate::backend`].
+/// A replica; see the module `backend`.
 ///
 /// # Errors
 ///

@@ -152,3 +152,25 @@ impl Row {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_last_as_long_as_they_are_asked_to() {
+        let Some(Load::Streams(plan)) = Row::Streams.load(Duration::from_secs(4)) else {
+            panic!("no streams");
+        };
+        assert_eq!((plan.streams, plan.events), (200, 800));
+    }
+
+    #[test]
+    fn rows_have_names_of_their_own() {
+        let mut names: Vec<String> = Row::ALL.into_iter().map(Row::name).collect();
+        assert!(names.iter().all(|name| !name.is_empty()));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Row::ALL.len());
+    }
+}

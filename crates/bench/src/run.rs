@@ -23,7 +23,7 @@ use crate::{interrupt, memory, scale, wrk};
 
 /// Load before the first round of a row, so that connections to the backends are there.
 const WARM_UP: Duration = Duration::from_millis(200);
-const QUIET_PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const QUIET_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the machine is watched to see whether it is quiet; long enough for clocks that tick 100 times a second.
 const QUIET_TIME: Duration = Duration::from_millis(200);
 /// Share of the processors in use at which it is.
@@ -51,7 +51,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut sections = Vec::new();
     let mut peers = run.start_peers()?;
     for row in options.rows() {
-        interrupt::check()?;
         if started.elapsed() > options.begin_limit() {
             run.left_out
                 .push(format!("{}: the time is up", row.title()));
@@ -63,7 +62,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             Row::Services => scale::services(&run.bench).map(Section::Scale),
             _ => run.loads(row, &mut peers),
         };
-        interrupt::check()?;
+        interrupt::check_signals()?;
         match measured {
             Ok(section) => sections.push((row, section)),
             Err(error) => run.left_out.push(format!("{}: {error:#}", row.title())),
@@ -215,19 +214,19 @@ impl<'a> Run<'a> {
         Ok(peers)
     }
 
-    /// The rounds of one row.
-    fn loads(&self, row: Row, peers: &mut [Peer]) -> anyhow::Result<Section> {
+    /// The rounds of one row. A peer that fails is left out of the row.
+    fn loads(&mut self, row: Row, peers: &mut [Peer]) -> anyhow::Result<Section> {
         if row == Row::Tls {
             self.check_tls(peers)?;
         }
-        let duration = self.bench.duration;
-        let Some(load) = row.load(duration) else {
+        let Some(load) = row.load(self.bench.duration) else {
             bail!("no load");
         };
         let mut series = Series::new(peers.iter().map(|peer| peer.kind));
         if let Some(warm_up) = row.load(WARM_UP).filter(|_| row != Row::Tls) {
             for peer in peers.iter_mut() {
-                self.bench.warm_up(peer, &self.bench.backends, &warm_up)?;
+                let result = self.bench.warm_up(peer, &self.bench.backends, &warm_up);
+                self.kept(row, &mut series, peer.kind, result)?;
             }
         }
         let mut round = 0;
@@ -235,16 +234,39 @@ impl<'a> Run<'a> {
             round += 1;
             eprintln!("{}: round {round}", row.title());
             for peer in peers.iter_mut() {
-                interrupt::check()?;
-                let backends = &self.bench.backends;
-                let sample = self
-                    .bench
-                    .generator
-                    .measure(peer, backends, &load, duration)?;
-                series.add(peer.kind, sample);
+                if !series.contains(peer.kind) {
+                    continue;
+                }
+                let result = self.bench.measure(peer, &self.bench.backends, &load);
+                if let Some(sample) = self.kept(row, &mut series, peer.kind, result)? {
+                    series.add(peer.kind, sample);
+                }
             }
         }
         Ok(Section::Load(series))
+    }
+
+    /// What came of one measurement; where it failed, its peer is taken out of the row. Fails when the run must end
+    /// or no peer is left.
+    fn kept<T>(
+        &mut self,
+        row: Row,
+        series: &mut Series<PeerKind>,
+        kind: PeerKind,
+        result: anyhow::Result<T>,
+    ) -> anyhow::Result<Option<T>> {
+        let error = match result {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error,
+        };
+        interrupt::check()?;
+        series.remove(kind);
+        let (title, reason) = (row.title(), format!("{error:#}"));
+        self.left_out.push(format!("{title}: {kind}: {reason}"));
+        if series.contestants.is_empty() {
+            bail!("no peer could be measured");
+        }
+        Ok(None)
     }
 
     fn check_tls(&self, peers: &[Peer]) -> anyhow::Result<()> {

@@ -36,6 +36,14 @@ impl<K: Copy + PartialEq> Series<K> {
         }
     }
 
+    pub(crate) fn remove(&mut self, kind: K) {
+        self.contestants.retain(|(one, _)| *one != kind);
+    }
+
+    pub(crate) fn contains(&self, kind: K) -> bool {
+        self.contestants.iter().any(|(one, _)| *one == kind)
+    }
+
     pub(crate) fn samples(&self, kind: K) -> &[Sample] {
         let samples = self.contestants.iter().find(|(one, _)| *one == kind);
         samples.map_or(&[], |(_, samples)| samples)
@@ -115,7 +123,10 @@ mod tests {
         }
     }
 
-    fn series(rounds: &[((u64, f64), (u64, f64))]) -> Series<char> {
+    /// Microseconds and foreign share.
+    type Round = (u64, f64);
+
+    fn series(rounds: &[(Round, Round)]) -> Series<char> {
         let mut series = Series::new(['a', 'b']);
         for ((a, a_foreign), (b, b_foreign)) in rounds {
             series.add('a', sample(*a, *a_foreign));
@@ -152,6 +163,16 @@ mod tests {
         // Each has one undisturbed sample of its own.
         let a = series.summary('a', Sample::proxy_us).unwrap();
         assert!(!a.disturbed && close(a.spread.median, 8.0));
+    }
+
+    #[test]
+    fn one_that_failed_is_out_and_the_others_go_on() {
+        let mut series = series(&[((8, 0.0), (10, 0.0))]);
+        series.remove('b');
+        series.add('b', sample(10, 0.0));
+        assert!(series.contains('a') && !series.contains('b'));
+        assert_eq!(series.ratio('a', 'b', Sample::proxy_us), None);
+        assert_eq!(series.counts('a'), (1, 1));
     }
 
     #[test]

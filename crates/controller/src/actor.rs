@@ -22,6 +22,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// Between two attempts to commit what the world has already done.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
+/// The longest that the proxy gives no requests to a replica that failed.
+const COMPLAINT_TIME: Duration = Duration::from_secs(300);
+
 /// What an actor may be told.
 pub(crate) enum Message {
     /// Something happened; `settles` names the action whose outcome it is.
@@ -83,6 +86,8 @@ pub(crate) struct Actor {
     pub(crate) busy: BTreeMap<ReplicaId, JoinHandle<()>>,
     /// Launches that were begun by this process, with the instant their outcome was taken in, once it was.
     pub(crate) launches: BTreeMap<ReplicaId, Option<Instant>>,
+    /// Replicas that the proxy could not reach, and when it last said so.
+    complained_of: BTreeMap<ReplicaId, Instant>,
 }
 
 /// Runs until the service is gone (true) or the controller ends (false).
@@ -99,6 +104,7 @@ pub(crate) async fn run(
         probers: Probers::default(),
         busy: BTreeMap::new(),
         launches: BTreeMap::new(),
+        complained_of: BTreeMap::new(),
         committed: serialised(&service.state),
         state: Arc::new(service.state),
         revision: service.revision,
@@ -142,6 +148,7 @@ impl Actor {
     async fn take(&mut self, message: Message) {
         match message {
             Message::Event { event, settles } => {
+                self.tell_of_recovery(&event);
                 if let Event::Launched { replica } | Event::LaunchFailed { replica, .. } = &event {
                     self.launches.insert(*replica, Some(Instant::now()));
                 }
@@ -173,6 +180,26 @@ impl Actor {
                 let answer = self.update(*next).await;
                 let _ = reply.send(answer);
             }
+        }
+    }
+
+    /// The proxy may give no requests to a replica that it has complained of; it hears when that answers probes again.
+    fn tell_of_recovery(&mut self, event: &Event) {
+        let Event::Probed {
+            replica,
+            failure: None,
+            ..
+        } = event
+        else {
+            return;
+        };
+        if let Some(since) = self.complained_of.get(replica) {
+            if since.elapsed() > COMPLAINT_TIME {
+                self.complained_of.remove(replica);
+            }
+            self.shared
+                .proxy
+                .probe_succeeded(&self.state.name, *replica);
         }
     }
 
@@ -274,6 +301,7 @@ impl Actor {
                     error,
                     "the proxy cannot reach it"
                 );
+                self.complained_of.insert(replica_id, Instant::now());
                 self.probers.probe_now(replica_id);
             }
         }
@@ -411,6 +439,7 @@ impl Actor {
         self.busy.retain(|_, task| !task.is_finished());
         let replicas = &self.state.replicas;
         self.launches.retain(|id, _| replicas.contains_key(id));
+        self.complained_of.retain(|id, _| replicas.contains_key(id));
     }
 
     async fn forget(&mut self) {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use plan::routing::{ProxyCommand, ProxyReport, RoutingTable};
+use plan::routing::{ProxyCommand, ProxyReport, ReplicaId, RoutingTable};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc};
@@ -48,6 +48,8 @@ struct Desired {
     withdrawn: BTreeSet<String>,
     /// What is not told yet on the present connection.
     pending: BTreeSet<String>,
+    /// Successful probes that the proxy is to hear of.
+    recovered: BTreeSet<(String, ReplicaId)>,
     sinks: BTreeMap<String, mpsc::Sender<Message>>,
 }
 
@@ -102,6 +104,14 @@ impl ProxyLink {
         self.inner.desired(|desired| {
             desired.pending.insert(table.service.clone());
             desired.tables.insert(table.service.clone(), table);
+        });
+        self.inner.changed.notify_one();
+    }
+
+    /// Tells the proxy, if it is connected, that a probe succeeded.
+    pub(crate) fn probe_succeeded(&self, service: &str, replica_id: ReplicaId) {
+        self.inner.desired(|desired| {
+            desired.recovered.insert((service.to_owned(), replica_id));
         });
         self.inner.changed.notify_one();
     }
@@ -188,16 +198,19 @@ impl Inner {
 
     fn due(&self) -> Vec<ProxyCommand> {
         self.desired(|desired| {
-            let pending = std::mem::take(&mut desired.pending);
-            pending
-                .into_iter()
-                .map(|service| match desired.tables.get(&service) {
-                    Some(table) => ProxyCommand::Apply {
-                        table: table.clone(),
-                    },
-                    None => ProxyCommand::Withdraw { service },
-                })
-                .collect()
+            let pending = std::mem::take(&mut desired.pending).into_iter();
+            let tables = pending.map(|service| match desired.tables.get(&service) {
+                Some(table) => ProxyCommand::Apply {
+                    table: table.clone(),
+                },
+                None => ProxyCommand::Withdraw { service },
+            });
+            let recovered = std::mem::take(&mut desired.recovered).into_iter();
+            let probes = recovered.map(|(service, replica_id)| ProxyCommand::ProbeSucceeded {
+                service,
+                replica_id,
+            });
+            tables.chain(probes).collect()
         })
     }
 

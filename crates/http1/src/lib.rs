@@ -25,7 +25,8 @@ pub use chunked::{ChunkedReader, MAX_EXTENSION_BYTES, MAX_TRAILER_BYTES, Piece};
 pub use field::{Field, FieldName, Fields, MAX_FIELDS, list_members};
 pub use refusal::Refusal;
 pub use request_head::{
-    MAX_HEAD_BYTES, MAX_TARGET_BYTES, Method, RequestHead, TargetForm, read_request,
+    MAX_HEAD_BYTES, MAX_METHOD_BYTES, MAX_TARGET_BYTES, Method, RequestHead, TargetForm,
+    read_request,
 };
 
 /// How the body of a message is delimited (RFC 9112 section 6.3).

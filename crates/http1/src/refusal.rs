@@ -12,7 +12,7 @@ pub enum Refusal {
     /// The request line is not `method SP target SP version` (RFC 9112 section 3).
     #[error("the request line is malformed")]
     RequestLine,
-    /// The method is not a token (RFC 9110 section 9.1).
+    /// The method is not a token, or longer than any (RFC 9110 section 9.1).
     #[error("the method is malformed")]
     Method,
     /// A byte that a target cannot have, or a form that the method cannot have (RFC 9112 section 3.2).

@@ -2,12 +2,14 @@
 
 use memchr::memchr;
 
-use crate::bytes::{is_host, is_target, is_token};
+use crate::bytes::{is_host, is_target, is_token, trim};
 use crate::field::{FieldName, Fields, line_end, list_members};
 use crate::{BodyLength, Refusal, Span};
 
 /// Most bytes of a head, the empty line at its end included.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Most bytes of a method: the longest that is registered has 17.
+pub const MAX_METHOD_BYTES: usize = 64;
 /// Most bytes of a request target.
 pub const MAX_TARGET_BYTES: usize = 32 * 1024;
 
@@ -129,18 +131,23 @@ fn read_head(
 /// What can be said of a request line that has not come to its end: nothing, or that it never will be one.
 fn unfinished_line(buffer: &[u8], start: usize) -> Result<Option<RequestHead>, Refusal> {
     let line = buffer.get(start..).unwrap_or_default();
-    match memchr(b' ', line) {
-        Some(method) if line.len() - method > MAX_TARGET_BYTES => Err(Refusal::TargetTooLong),
-        None if line.len() > MAX_TARGET_BYTES => Err(Refusal::RequestLine),
-        // What is no method will not become one: TLS, or another protocol altogether.
-        None if line
-            .first()
-            .is_some_and(|byte| !byte.is_ascii_graphic() && *byte != b'\r') =>
-        {
-            Err(Refusal::RequestLine)
-        }
-        _ => Ok(None),
+    let method_end = memchr(b' ', line);
+    let method = line.get(..method_end.unwrap_or(line.len()));
+    let method = method.unwrap_or_default();
+    let method = method.strip_suffix(b"\r").unwrap_or(method);
+    // What is no method will not become one: TLS, or another protocol altogether.
+    if method.len() > MAX_METHOD_BYTES || !(method.is_empty() || is_token(method)) {
+        return Err(Refusal::Method);
     }
+    let Some(method_end) = method_end else {
+        return Ok(None);
+    };
+    let rest = line.get(method_end + 1..).unwrap_or_default();
+    let target_length = memchr(b' ', rest).unwrap_or(rest.len());
+    if target_length > MAX_TARGET_BYTES {
+        return Err(Refusal::TargetTooLong);
+    }
+    Ok(None)
 }
 
 /// Reads `method SP target SP version`; the rest of the head is filled in later.
@@ -148,7 +155,7 @@ fn read_line(buffer: &[u8], start: usize, end: usize) -> Result<RequestHead, Ref
     let line = buffer.get(start..end).unwrap_or_default();
     let method_end = memchr(b' ', line).ok_or(Refusal::RequestLine)?;
     let (method, rest) = line.split_at(method_end);
-    if !is_token(method) {
+    if method.len() > MAX_METHOD_BYTES || !is_token(method) {
         return Err(Refusal::Method);
     }
     let rest = rest.get(1..).unwrap_or_default();
@@ -224,7 +231,7 @@ fn target_form(
         .position(|byte| matches!(byte, b'/' | b'?'))
         .unwrap_or(rest.len());
     let authority = rest.get(..authority_length).unwrap_or_default();
-    if authority.is_empty() || !is_host(authority) {
+    if !is_host(authority) {
         return Err(Refusal::Target);
     }
     // A query without a path would need a slash put before it; nobody sends that.
@@ -258,7 +265,8 @@ impl Summary {
             match field.name {
                 FieldName::Other => {}
                 FieldName::Host => {
-                    if summary.host.is_some() || !is_host(value) {
+                    // Empty where the target has no authority (RFC 9112 section 3.2).
+                    if summary.host.is_some() || !(value.is_empty() || is_host(value)) {
                         return Err(Refusal::Host);
                     }
                     summary.host = Some(field.value);
@@ -329,7 +337,13 @@ impl Summary {
         head.names_connection_headers = self.other_option;
         let wanted = self.upgrade.filter(|_| self.upgrade_option && head.is_1_1);
         // The change to HTTP/2 is passed over: it is obsolete (RFC 9113 section 3.1), and whoever asks can do without.
-        let is_h2c = |field: &Span| field.of(buffer).eq_ignore_ascii_case(b"h2c");
+        // One member of the list is enough for a replica to accept it.
+        let is_h2c = |field: &Span| {
+            list_members(field.of(buffer)).any(|member| {
+                let name = member.split(|byte| *byte == b'/').next();
+                name.is_some_and(|name| trim(name).eq_ignore_ascii_case(b"h2c"))
+            })
+        };
         let one = fields.named(FieldName::Upgrade).count() == 1;
         head.upgrade = wanted.filter(|field| one && !field.is_empty() && !is_h2c(field));
         Ok(())

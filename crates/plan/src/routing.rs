@@ -82,6 +82,14 @@ pub enum ProxyCommand {
         /// The table.
         table: RoutingTable,
     },
+    /// A probe succeeded at a replica whose failures the proxy has reported; if it gives the replica no requests for now,
+    /// it may again. Not answered.
+    ProbeSucceeded {
+        /// Name of the service.
+        service: String,
+        /// The replica.
+        replica_id: ReplicaId,
+    },
     /// Close the endpoint of a service and forget it. Requests in flight go on.
     Withdraw {
         /// Name of the service.

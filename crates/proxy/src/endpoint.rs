@@ -2,30 +2,49 @@
 //! and not yet handed on. Nothing here is shared with another thread, so nothing here is locked.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use balance::{Key, PrefixChain, RetryBudget, Turn, choose};
 use plan::routing::ReplicaId;
+use spec::LoadBalancingPolicy;
 use tokio_util::task::TaskTracker;
 
 use crate::arrivals::ArrivalWindow;
 use crate::clock;
+use crate::deadline::coarse_now;
 use crate::h2::Pool;
 use crate::lease::Lease;
 use crate::log::{AccessLines, LogSender};
 use crate::routing::{Service, View};
-use crate::select::{Candidate, choose};
+use crate::selection::{self, TableCandidates};
 use crate::upstream::IdleConnections;
 
+/// When no replica took a connection, they are asked again after this many microseconds, or when the table has changed.
+pub(crate) const REFUSED_PAUSE_MICROS: u64 = 500_000;
 /// Kept connections are looked through once in this many ticks, and when the table has changed.
 const TICKS_PER_POOL_SWEEP: u32 = 10;
+
+/// What a request prefers a replica by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Affinity<'a> {
+    /// Nothing but load.
+    None,
+    /// The hash of its session.
+    Session(u64),
+    /// The beginnings of its prompt.
+    Prompt(&'a PrefixChain),
+}
 
 /// A service on a serving thread.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) service: Arc<Service>,
     view: RefCell<Rc<View>>,
+    turn: RefCell<Turn>,
+    budget: RefCell<RetryBudget>,
     arrivals: RefCell<ArrivalWindow>,
     /// Kept connections of the HTTP/1.1 path.
     pub(crate) idle: IdleConnections,
@@ -43,8 +62,11 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(service: Arc<Service>, logs: LogSender, tasks: TaskTracker) -> Rc<Self> {
+        let view = Rc::new(service.view());
         Rc::new(Self {
-            view: RefCell::new(Rc::new(service.view())),
+            turn: RefCell::new(Turn::new(RandomState::new().hash_one(0_u8))),
+            budget: RefCell::new(budget(&view)),
+            view: RefCell::new(view),
             arrivals: RefCell::default(),
             idle: IdleConnections::default(),
             pool: Pool::default(),
@@ -62,48 +84,92 @@ impl Endpoint {
     pub(crate) fn view(&self) -> Rc<View> {
         let mut view = self.view.borrow_mut();
         if view.epoch != self.service.epoch() {
+            let before = view.published.settings.retry_budget_percent;
             *view = Rc::new(self.service.view());
+            if view.published.settings.retry_budget_percent != before {
+                self.budget.replace(budget(&view));
+            }
         }
         Rc::clone(&view)
     }
 
-    /// Chooses a replica that is not among `tried` and counts the request as in flight there.
-    pub(crate) fn select(&self, tried: &[ReplicaId]) -> Option<Lease> {
+    /// Chooses a replica that is not among `tried` and counts the request as in flight there. `None`: there is none, or
+    /// each has as many requests as it may.
+    pub(crate) fn select(&self, tried: &[ReplicaId], affinity: Affinity<'_>) -> Option<Lease> {
         loop {
             let view = self.view();
-            let index = self.choose(&view, tried)?;
-            // Nothing comes of it when the table has been swapped in between.
+            let index = self.choose(&view, tried, affinity)?;
+            // Nothing comes of it when the table has been swapped in between, or the replica has no room any more.
             if let Some(lease) = Lease::take(&view, index) {
                 return Some(lease);
             }
         }
     }
 
-    fn choose(&self, view: &View, tried: &[ReplicaId]) -> Option<usize> {
-        let published = &view.published;
-        let mut cursor = self.service.cursor.load(Ordering::Relaxed);
-        let chosen = choose(
-            published.table.policy,
-            published.loads.len().min(published.table.upstreams.len()),
-            &mut cursor,
-            |index| {
-                let load = published.loads.get(index)?;
-                let upstream = published.table.upstreams.get(index)?;
-                (tried.is_empty() || !tried.contains(&load.replica_id)).then(|| Candidate {
-                    in_flight: load.in_flight(),
-                    weight: upstream.weight,
-                    suspect: load.is_suspect(),
-                })
-            },
-        );
-        self.service.cursor.store(cursor, Ordering::Relaxed);
-        chosen
+    fn choose(&self, view: &View, tried: &[ReplicaId], affinity: Affinity<'_>) -> Option<usize> {
+        let published = &*view.published;
+        let wall = clock::wall_of(coarse_now());
+        let mut candidates = TableCandidates {
+            published,
+            tried,
+            now: coarse_now(),
+            slow_start_now: (wall < published.slow_start_until).then_some(wall),
+            even_ejected: false,
+        };
+        self.choose_among(&candidates, affinity).or_else(|| {
+            // To wait for a sound one is better.
+            if candidates.is_any_busy() {
+                return None;
+            }
+            candidates.even_ejected = true;
+            self.choose_among(&candidates, affinity)
+        })
+    }
+
+    fn choose_among(
+        &self,
+        candidates: &TableCandidates<'_>,
+        affinity: Affinity<'_>,
+    ) -> Option<usize> {
+        let published = candidates.published;
+        let policy = published.table.policy;
+        let mut turn = self.turn.borrow_mut();
+        match (affinity, &published.ring, &published.roster) {
+            (Affinity::Session(hash), Some(ring), _) => {
+                let key = Key::Session { ring, hash };
+                choose(policy, candidates, &mut turn, Some(key))
+            }
+            (Affinity::Prompt(chain), _, Some(roster)) => self.service.with_prefixes(|index| {
+                let key = Key::Prefix {
+                    index,
+                    roster,
+                    chain,
+                };
+                choose(policy, candidates, &mut turn, Some(key))
+            }),
+            _ if policy == LoadBalancingPolicy::RoundRobin => {
+                let cursor = &self.service.cursor;
+                let mut shared = Turn::starting_at(selection::read(cursor), coarse_now());
+                let chosen = choose(policy, candidates, &mut shared, None);
+                cursor.store(shared.cursor(), Ordering::Relaxed);
+                chosen
+            }
+            _ => choose(policy, candidates, &mut turn, None),
+        }
+    }
+
+    /// Whether a request may be sent once more though a replica may have read it.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.budget
+            .borrow_mut()
+            .try_retry(clock::monotonic_micros())
     }
 
     /// Counts a request that arrived.
     pub(crate) fn record_arrival(&self, monotonic_micros: u64) {
         let at = clock::wall_of(monotonic_micros);
         self.arrivals.borrow_mut().record(at);
+        self.budget.borrow_mut().request(monotonic_micros);
     }
 
     /// Writes a line of the access log.
@@ -113,13 +179,14 @@ impl Endpoint {
 
     /// Whether the endpoint is closed, so that connections end after their request.
     pub(crate) fn is_closing(&self) -> bool {
-        self.service.closing().is_cancelled()
+        self.service.is_closing()
     }
 
     /// Hands on what was counted and written; closes connections that were idle for too long. True when the endpoint has
     /// closed since the last time.
     pub(crate) fn sweep(&self) -> bool {
         self.hand_on();
+        self.service.line.wake_first();
         let view = self.view();
         let ticks = self.ticks.get();
         self.ticks.set(ticks.wrapping_add(1));
@@ -140,6 +207,14 @@ impl Endpoint {
         }
         self.lines.hand_on(&self.logs);
     }
+}
+
+/// The retries that one thread of the service may make.
+fn budget(view: &View) -> RetryBudget {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let minimum = RetryBudget::DEFAULT_MINIMUM_PER_SECOND / threads as f64;
+    let percent = view.published.settings.retry_budget_percent;
+    RetryBudget::new(percent, minimum, clock::monotonic_micros())
 }
 
 impl Drop for Endpoint {

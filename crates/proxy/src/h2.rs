@@ -32,6 +32,7 @@ mod client_stream;
 mod grpc;
 mod headers;
 mod pool;
+mod queue;
 mod replica_body;
 mod request_body;
 mod serve;
@@ -48,6 +49,7 @@ use plan::routing::ReplicaId;
 use spec::ReplicaProtocol;
 
 pub(crate) use self::answer::AnswerBody;
+pub(crate) use self::body_channel::{BodySender, body_channel};
 pub(crate) use self::pool::Pool;
 pub(crate) use self::request_body::{ClientBody, UploadProgress};
 pub(crate) use self::serve::serve;
@@ -58,7 +60,7 @@ use self::client_stream::ClientStream;
 use self::headers::Head;
 use self::replica_body::{ReplicaBody, Silence};
 use self::request_body::{Upload, UploadFailure};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Affinity, Endpoint};
 use crate::lease::Lease;
 use crate::log::RequestRecord;
 use crate::peer::Peer;
@@ -94,7 +96,7 @@ fn forward(
 pub(crate) async fn forward_parts(
     endpoint: &Rc<Endpoint>,
     peer: &Peer,
-    parts: Parts,
+    mut parts: Parts,
     body: ClientBody,
 ) -> Response<AnswerBody> {
     let target = parts.uri.path().as_bytes();
@@ -107,6 +109,14 @@ pub(crate) async fn forward_parts(
     };
     let view = endpoint.view();
     let limit = view.published.settings.max_request_body_bytes;
+    if !headers::admit(&mut parts.headers, view.published.keys.as_ref()) {
+        return OwnAnswer::unauthorised().into_response(form, record);
+    }
+    let affinity = match &view.published.ring {
+        Some(_) => headers::session(&parts.headers, &view.published.settings.session_affinity),
+        None => None,
+    };
+    let affinity = affinity.map_or(Affinity::None, Affinity::Session);
     let head = match Head::of(parts, peer, !body.is_empty()) {
         Ok(head) => head,
         Err(rejection) => return rejection.into_answer().into_response(form, record),
@@ -129,7 +139,7 @@ pub(crate) async fn forward_parts(
     drop(view);
     let upload = outgoing.upload.as_ref();
     record.watch_upload(upload.map(|upload| Arc::clone(upload.progress())));
-    match route(endpoint, &outgoing, &mut record).await {
+    match route(endpoint, &outgoing, affinity, &mut record).await {
         Ok((lease, reply)) => finish(endpoint, lease, reply, outgoing.upload, form, record),
         Err(answer) => {
             if let Some(upload) = &outgoing.upload {
@@ -154,20 +164,26 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn select(&self, endpoint: &Endpoint) -> Option<Lease> {
+    fn select(&self, endpoint: &Endpoint, affinity: Affinity<'_>) -> Option<Lease> {
+        let is_first = self.tried.is_empty() && self.refused.is_empty();
+        // Who comes while others wait stands behind them.
+        if is_first && endpoint.service.line.len() > 0 {
+            return None;
+        }
         if !self.refused.is_empty() {
             let avoided = [&self.tried[..], &self.refused[..]].concat();
-            if let Some(lease) = endpoint.select(&avoided) {
+            if let Some(lease) = endpoint.select(&avoided, affinity) {
                 return Some(lease);
             }
         }
-        endpoint.select(&self.tried)
+        endpoint.select(&self.tried, affinity)
     }
 
     /// Takes note of a failure; an answer where it is the last.
     fn note(
         &mut self,
         failure: Failure,
+        endpoint: &Endpoint,
         lease: &Lease,
         outgoing: &Outgoing,
     ) -> Result<(), OwnAnswer> {
@@ -193,7 +209,8 @@ impl Attempts {
                     lease.failed(&error);
                     self.tried.push(replica);
                 }
-                if !outgoing.is_repeatable() || self.replays == MAX_REPLAYS {
+                let enough = self.replays == MAX_REPLAYS;
+                if !outgoing.is_repeatable() || enough || !endpoint.may_retry() {
                     return Err(OwnAnswer::replica_failed(&error, outgoing.is_repeatable()));
                 }
                 self.reached = Some(error);
@@ -224,18 +241,24 @@ impl Attempts {
 async fn route(
     endpoint: &Endpoint,
     outgoing: &Outgoing,
+    affinity: Affinity<'_>,
     record: &mut RequestRecord,
 ) -> Result<(Lease, Reply), OwnAnswer> {
     let mut attempts = Attempts::default();
     for _ in 0..MAX_ATTEMPTS {
-        let Some(lease) = attempts.select(endpoint) else {
-            break;
+        let lease = match attempts.select(endpoint, affinity) {
+            Some(lease) => lease,
+            None if attempts.reached.is_some() || !attempts.refused.is_empty() => break,
+            None => {
+                let tried = !std::mem::take(&mut attempts.tried).is_empty();
+                queue::wait(endpoint, affinity, record.started(), tried).await?
+            }
         };
         record.attempt(lease.upstream());
         let kept_connections = !attempts.no_kept_connections;
         match attempt(&endpoint.pool, &lease, outgoing, kept_connections).await {
             Ok(reply) => return Ok((lease, reply)),
-            Err(failure) => attempts.note(failure, &lease, outgoing)?,
+            Err(failure) => attempts.note(failure, endpoint, &lease, outgoing)?,
         }
     }
     Err(match attempts.reached {
@@ -264,6 +287,7 @@ fn finish(
     let (mut parts, incoming) = reply.response.into_parts();
     headers::clean_answer(&mut parts);
     record.answered(parts.status.as_u16());
+    lease.answered(parts.status.as_u16());
     let body = ReplicaBody {
         incoming,
         carrier: Some(reply.carrier),

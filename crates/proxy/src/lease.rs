@@ -9,10 +9,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use balance::{Health, HealthEvent};
 use plan::routing::{ReplicaId, Upstream};
 
 use crate::clock;
@@ -33,6 +34,11 @@ pub(crate) struct ReplicaLoad {
     retired: AtomicBool,
     /// Until when it is suspect, in monotonic microseconds; 0 when it is not.
     suspect_until: AtomicU64,
+    /// Until when it is ejected, in the same; 0 when it is not.
+    ejected_until: AtomicU64,
+    /// Whether a success would not change its health.
+    is_flawless: AtomicBool,
+    health: Mutex<Health>,
     /// Earliest time of the next report of a failure, in monotonic microseconds.
     next_failure_report: AtomicU64,
 }
@@ -44,6 +50,9 @@ impl ReplicaLoad {
             in_flight: AtomicU32::new(0),
             retired: AtomicBool::new(false),
             suspect_until: AtomicU64::new(0),
+            ejected_until: AtomicU64::new(0),
+            is_flawless: AtomicBool::new(true),
+            health: Mutex::default(),
             next_failure_report: AtomicU64::new(0),
         })
     }
@@ -60,9 +69,29 @@ impl ReplicaLoad {
         self.retired.store(retired, Ordering::SeqCst);
     }
 
-    pub(crate) fn is_suspect(&self) -> bool {
-        let until = self.suspect_until.load(Ordering::Relaxed);
-        until != 0 && clock::monotonic_micros() < until
+    pub(crate) fn is_suspect(&self, now: u64) -> bool {
+        now < self.suspect_until.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has failed so often that it gets nothing for a while.
+    pub(crate) fn is_ejected(&self, now: u64) -> bool {
+        now < self.ejected_until.load(Ordering::Relaxed)
+    }
+
+    /// A probe of the controller has succeeded.
+    pub(crate) fn probe_succeeded(&self) -> Option<HealthEvent> {
+        self.change_health(|health| health.probe_succeeded(clock::monotonic_micros()))
+    }
+
+    /// Changes its health, and what all threads can read of it.
+    fn change_health<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut health);
+        let until = health.ejected_until().unwrap_or(0);
+        self.ejected_until.store(until, Ordering::Relaxed);
+        self.is_flawless
+            .store(health.is_flawless(), Ordering::Relaxed);
+        result
     }
 
     fn suspect(&self) {
@@ -100,18 +129,19 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Counts a request at the replica of this index of the view; `None` when the view has turned out to be outdated, or
-    /// has no such index.
+    /// Counts a request at the replica of this index of the view; `None` when the view has turned out to be outdated, has
+    /// no such index, or another thread has given the replica the last request that it may have.
     pub(crate) fn take(view: &Rc<View>, index: usize) -> Option<Self> {
         let load = view.published.loads.get(index)?;
         view.published.table.upstreams.get(index)?;
-        load.in_flight.fetch_add(1, Ordering::SeqCst);
+        let limit = view.published.settings.max_requests_per_replica;
+        let has_room = load.in_flight.fetch_add(1, Ordering::SeqCst) < limit;
         let lease = Self {
             view: Rc::clone(view),
             index,
             is_counted: Cell::new(true),
         };
-        (view.service.epoch() == view.epoch).then_some(lease)
+        (has_room && view.service.epoch() == view.epoch).then_some(lease)
     }
 
     /// The replica as the table at the time of the selection described it.
@@ -138,7 +168,7 @@ impl Lease {
         self.load().is_retired()
     }
 
-    /// A connection to the replica failed: tell the controller, unless it was told a moment ago.
+    /// The replica failed: tell the controller, unless it was told a moment ago.
     pub(crate) fn report_failure(&self, error: &str) {
         let load = self.load();
         if load.may_report_failure() {
@@ -147,10 +177,41 @@ impl Lease {
     }
 
     /// The replica does not take connections or drops them without an answer: report it, and let
-    /// others be chosen first for a moment.
+    /// others be chosen first for a moment; when that goes on, for longer.
     pub(crate) fn failed(&self, error: &str) {
         self.load().suspect();
         self.report_failure(error);
+        self.count_failure(balance::Failure::Connection, error);
+    }
+
+    /// The replica has answered with this status.
+    pub(crate) fn answered(&self, status: u16) {
+        let load = self.load();
+        if status >= 500 {
+            let error = format!("it answers with {status}");
+            self.count_failure(balance::Failure::ServerError, &error);
+        } else if !load.is_flawless.load(Ordering::Relaxed) {
+            load.change_health(|health| health.succeeded(clock::monotonic_micros()));
+        }
+    }
+
+    fn count_failure(&self, failure: balance::Failure, error: &str) {
+        let now = clock::monotonic_micros();
+        let published = &self.view.published;
+        let may_eject = balance::health::may_eject(published.ejected(now), published.loads.len());
+        let event = self
+            .load()
+            .change_health(|health| health.failed(now, failure, may_eject));
+        if let Some(HealthEvent::Ejected {
+            until_microseconds, ..
+        }) = event
+        {
+            let seconds = until_microseconds.saturating_sub(now) / 1_000_000;
+            let error = format!("{error}; it gets no requests for {seconds} s");
+            self.view
+                .service
+                .report_failure(self.load().replica_id, &error);
+        }
     }
 }
 
@@ -167,6 +228,7 @@ impl Lease {
         if was == 1 && self.load().is_retired() {
             self.view.service.replica_drained();
         }
+        self.view.service.line.wake_first();
     }
 }
 

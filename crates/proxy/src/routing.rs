@@ -8,17 +8,25 @@
 //! the swap finds the request counted, or the selection finds its table outdated, takes the count back and chooses again.
 //! After a swap no request goes to a replica that the new table does not name, but for those that the swap has counted.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use balance::{PrefixIndex, Ring, Roster};
 use plan::routing::{Arrivals, Generation, ReplicaId, RoutingTable};
+use plan::time::Timestamp;
+use rustls::ServerConfig;
+use spec::LoadBalancingPolicy;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::ArrivalWindow;
 use crate::clock;
+use crate::connections::Connections;
+use crate::keys::Keys;
 use crate::lease::ReplicaLoad;
+use crate::selection::Cursor;
 use crate::settings::Settings;
+use crate::waiting::Line;
 
 /// Failures waiting to be reported; more are dropped, since the controller probes on the first.
 pub(crate) const FAILURE_QUEUE: usize = 256;
@@ -48,11 +56,20 @@ pub(crate) struct Service {
     epoch: AtomicU64,
     routing: Mutex<Routing>,
     /// Whose turn it is, for all threads.
-    pub(crate) cursor: AtomicUsize,
+    pub(crate) cursor: Cursor,
+    /// Requests that wait for a replica.
+    pub(crate) line: Arc<Line>,
+    /// Who has served which prompts lately.
+    prefixes: Mutex<Option<Box<PrefixIndex>>>,
+    tls: Mutex<Option<Arc<ServerConfig>>>,
+    /// Connections of clients.
+    pub(crate) connections: Connections,
     arrivals: Mutex<ArrivalWindow>,
     signals: Signals,
     /// Cancelled when the endpoint closes: idle connections end, busy ones after their request.
     closing: CancellationToken,
+    /// The same, to be looked at by each request.
+    is_closing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -69,15 +86,32 @@ pub(crate) struct Published {
     /// One per upstream of the table, in the same order.
     pub(crate) loads: Vec<Arc<ReplicaLoad>>,
     pub(crate) settings: Settings,
+    /// `None`: everyone may use the endpoint.
+    pub(crate) keys: Option<Keys>,
+    /// For `session_affinity`.
+    pub(crate) ring: Option<Ring>,
+    /// For `prefix_affinity`.
+    pub(crate) roster: Option<Roster>,
+    /// See [`Self::slow_start_end`].
+    pub(crate) slow_start_until: Timestamp,
 }
 
 impl Published {
     fn new(table: RoutingTable, loads: Vec<Arc<ReplicaLoad>>) -> Arc<Self> {
-        Arc::new(Self {
+        let ids: Vec<ReplicaId> = loads.iter().map(|load| load.replica_id).collect();
+        let ring = table.policy == LoadBalancingPolicy::SessionAffinity;
+        let roster = table.policy == LoadBalancingPolicy::PrefixAffinity;
+        let mut published = Self {
             settings: Settings::of(&table.load_balancer),
+            keys: table.api_keys.as_deref().map(Keys::new),
+            ring: ring.then(|| Ring::new(&ids)),
+            roster: roster.then(|| Roster::new(&ids)),
+            slow_start_until: Timestamp(i64::MIN),
             table,
             loads,
-        })
+        };
+        published.slow_start_until = published.slow_start_end();
+        Arc::new(published)
     }
 }
 
@@ -104,10 +138,15 @@ impl Service {
                 published: Published::new(table, loads),
                 leaving: Vec::new(),
             }),
-            cursor: AtomicUsize::new(0),
+            cursor: Cursor::new(0),
+            line: Arc::default(),
+            prefixes: Mutex::default(),
+            tls: Mutex::default(),
+            connections: Connections::default(),
             arrivals: Mutex::default(),
             signals,
             closing: CancellationToken::new(),
+            is_closing: AtomicBool::new(false),
         })
     }
 
@@ -170,6 +209,39 @@ impl Service {
         // Only now: what is counted from here on will be taken back.
         before.retain(|load| load.in_flight() > 0);
         routing.leaving = before;
+        drop(routing);
+        self.line.wake_first();
+    }
+
+    /// Lends the index of prompts.
+    pub(crate) fn with_prefixes<T>(&self, action: impl FnOnce(&mut PrefixIndex) -> T) -> T {
+        let mut prefixes = self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = prefixes
+            .get_or_insert_with(|| Box::new(PrefixIndex::new(PrefixIndex::DEFAULT_ENTRIES)));
+        action(index)
+    }
+
+    /// How connections are encrypted; `None`: they are not.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// From the next connection on.
+    pub(crate) fn set_tls(&self, config: Option<Arc<ServerConfig>>) {
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// A probe of the controller has succeeded at this replica.
+    pub(crate) fn probe_succeeded(&self, replica_id: ReplicaId) -> bool {
+        let published = Arc::clone(&self.routing().published);
+        let load = published
+            .loads
+            .iter()
+            .find(|load| load.replica_id == replica_id);
+        load.is_some_and(|load| load.probe_succeeded().is_some())
     }
 
     /// Takes the service out of force: nothing can be selected from now on.
@@ -177,7 +249,18 @@ impl Service {
         let mut table = self.table();
         table.upstreams.clear();
         self.swap(table);
+        self.end_connections();
+    }
+
+    /// From now on connections end after their request.
+    pub(crate) fn end_connections(&self) {
+        self.is_closing.store(true, Ordering::SeqCst);
         self.closing.cancel();
+    }
+
+    /// Whether connections end after their request.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
     }
 
     /// Generation and requests in flight: the replicas of the table, then those that left with

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use crate::buffer::Input;
 
@@ -16,6 +17,22 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
 
     /// Makes the end of this connection visible as a failure, for an answer whose end would otherwise look regular.
     fn reset_on_close(&self);
+
+    /// Whether the other end must be told before the connection is closed.
+    const HAS_FAREWELL: bool;
+}
+
+impl Stream for TlsStream<TcpStream> {
+    /// The socket does not tell: there may be something in the session.
+    fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn reset_on_close(&self) {
+        self.get_ref().0.reset_on_close();
+    }
+
+    const HAS_FAREWELL: bool = true;
 }
 
 impl Stream for TcpStream {
@@ -27,6 +44,8 @@ impl Stream for TcpStream {
         // If it cannot be set, the connection ends all the same.
         let _ = rustix::net::sockopt::set_socket_linger(self, Some(std::time::Duration::ZERO));
     }
+
+    const HAS_FAREWELL: bool = false;
 }
 
 /// A connection of which something has been read already, which comes first.

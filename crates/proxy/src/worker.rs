@@ -65,6 +65,8 @@ const LEAVING_DRAIN_TIME: Duration = Duration::from_secs(3600);
 const LEAVING_GRACE: Duration = Duration::from_millis(1500);
 /// How often traffic is reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Certificates are looked at once in this many reports.
+const TICKS_PER_CERTIFICATE_LOOK: u32 = 5;
 /// Commands that may wait to be carried out.
 const COMMAND_QUEUE: usize = 16;
 /// Pause after a connection of a controller could not be accepted.
@@ -143,6 +145,7 @@ struct Worker {
     drained: Arc<Notify>,
     terminate: unix::Signal,
     tick: Interval,
+    ticks: u32,
     logs: LogSender,
 }
 
@@ -196,6 +199,7 @@ impl Worker {
             drained,
             terminate,
             tick,
+            ticks: 0,
             logs,
         })
     }
@@ -225,6 +229,10 @@ impl Worker {
                 }),
                 Next::Drained => self.report_traffic(),
                 Next::Tick => {
+                    self.ticks = self.ticks.wrapping_add(1);
+                    if self.ticks.is_multiple_of(TICKS_PER_CERTIFICATE_LOOK) {
+                        self.registry.renew_certificates();
+                    }
                     self.registry.bind_missing(&mut self.holder).await;
                     self.report_traffic();
                 }
@@ -302,6 +310,10 @@ impl Worker {
                 let report = self.registry.apply(table, &mut self.holder).await;
                 self.report(report);
             }
+            ProxyCommand::ProbeSucceeded {
+                service,
+                replica_id,
+            } => self.registry.probe_succeeded(&service, replica_id),
             ProxyCommand::Withdraw { service } => {
                 self.registry.withdraw(&service, &mut self.holder).await;
                 self.report(ProxyReport::Withdrawn { service });

@@ -142,6 +142,7 @@ async fn fake_proxy(listener: UnixListener, tables: Arc<Mutex<BTreeMap<String, R
                             in_flight: Vec::new(),
                         });
                     }
+                    ProxyCommand::ProbeSucceeded { .. } => {}
                     ProxyCommand::Withdraw { service } => {
                         tables.remove(&service);
                         say.push(ProxyReport::Withdrawn { service });

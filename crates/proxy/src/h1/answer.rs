@@ -140,6 +140,35 @@ impl OwnAnswer {
         Self::new(503, Outcome::NoReplica, detail)
     }
 
+    pub(super) fn queue_full(limit: u32) -> Self {
+        let detail = format!(
+            "No replica is free, and {limit} requests wait already (load_balancer.queue.max_requests)."
+        );
+        Self::new(503, Outcome::Shed, detail)
+    }
+
+    pub(super) fn all_busy(limit: u32) -> Self {
+        let detail = format!(
+            "Every replica has {limit} requests, as many as it may (load_balancer.max_requests_per_replica), and none \
+             may wait (load_balancer.queue.max_requests)."
+        );
+        Self::new(503, Outcome::Shed, detail)
+    }
+
+    pub(super) fn waited_in_vain(limit: Duration, service: &str) -> Self {
+        let detail = format!(
+            "No replica was free within {} seconds (load_balancer.queue.timeout_seconds). Use \"sky serve status \
+             {service}\" to check the replica status.",
+            limit.as_secs_f64()
+        );
+        Self::new(503, Outcome::Shed, detail)
+    }
+
+    pub(super) fn unauthorised() -> Self {
+        let detail = "An API key is needed: \"Authorization: Bearer KEY\".".to_owned();
+        Self::new(401, Outcome::Rejected, detail)
+    }
+
     pub(super) fn replica_failed(error: &str, repeatable: bool) -> Self {
         let repeated = if repeatable {
             "No other replica could answer."
@@ -203,6 +232,9 @@ impl OwnAnswer {
             reason(self.status),
             body.len()
         );
+        if self.status == 401 {
+            text.push(b"WWW-Authenticate: Bearer\r\n");
+        }
         if self.status == 503 {
             let _ = write!(text, "Retry-After: {RETRY_AFTER_SECONDS}\r\n");
         }

@@ -2,28 +2,43 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
 
+use balance::PrefixChain;
+use balance::prompt::extract;
 use plan::routing::ReplicaId;
 
 use super::answer::OwnAnswer;
 use super::connection::{Client, Then};
 use super::exchange::{End, Exchange};
 use super::request::Request;
+use super::translate;
 use super::tunnel::Tunnel;
-use crate::endpoint::Endpoint;
+use crate::deadline::coarse_now;
+use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE_MICROS};
 use crate::lease::Lease;
 use crate::log::{Outcome, RequestRecord};
+use crate::routing::View;
 use crate::stream::Stream;
 use crate::upstream::connect;
 
-/// Attempts per request, on replicas that take no connection included.
+/// Attempts at one request, on replicas that take no connection included, before it waits in line.
 const MAX_ATTEMPTS: usize = 8;
 /// How often a request that may have reached a replica is sent again.
 const MAX_REPLAYS: usize = 2;
+/// So much of a body, or all of it, is looked at for a prompt.
+const PROMPT_BYTES: usize = 48 * 1024;
 
 /// What the attempts at one request have come to.
 struct Attempts {
+    /// Since it waited last.
+    count: usize,
+    /// The number of its place in the line, if it had one.
+    place: Option<u64>,
     tried: Vec<ReplicaId>,
+    /// A replica that failed on a kept connection, which says little of it.
+    last_resort: Option<ReplicaId>,
     kept_connections: bool,
     replays: usize,
     /// What the last replica that may have read the request failed with.
@@ -47,50 +62,241 @@ enum Next {
 /// Answers one request. Whatever happens is an answer or, once the answer has begun, the end of the connection.
 pub(super) async fn answer<S: Stream>(
     client: &mut Client<S>,
-    request: Request,
+    request: &Request,
     endpoint: &Rc<Endpoint>,
 ) -> Then {
+    if request.is_raw {
+        return Box::pin(translate::answer(client, request, endpoint)).await;
+    }
     let mut record = RequestRecord::start(endpoint, request.method_text(), request.target());
     record.received(request.body_bytes);
-    endpoint.record_arrival(record.started());
     let mut attempts = Attempts {
+        count: 0,
+        place: None,
         tried: Vec::new(),
+        last_resort: None,
         kept_connections: true,
         replays: 0,
         reached: None,
         request_read: request.body.has_ended(),
     };
-    for _ in 0..MAX_ATTEMPTS {
-        let Some(lease) = endpoint.select(&attempts.tried) else {
-            break;
-        };
-        match attempt(
-            client,
-            &request,
-            endpoint,
-            lease,
-            &mut record,
-            &mut attempts,
-        )
-        .await
-        {
-            Next::Done(then) => return then,
-            Next::Answer(answer) => {
-                return client
-                    .answer(&answer, &request, attempts.request_read, &mut record)
-                    .await;
+    let answer = match refuse(request, endpoint) {
+        Some(answer) => answer,
+        None => {
+            endpoint.record_arrival(record.started());
+            let preference = Preference::of(client, request, endpoint).await;
+            match run(
+                client,
+                request,
+                endpoint,
+                &preference,
+                &mut record,
+                &mut attempts,
+            )
+            .await
+            {
+                Ok(then) => return then,
+                Err(answer) => answer,
             }
+        }
+    };
+    Box::pin(client.answer(&answer, request, attempts.request_read, &mut record)).await
+}
+
+/// What is answered without asking a replica.
+fn refuse(request: &Request, endpoint: &Endpoint) -> Option<OwnAnswer> {
+    if !request.is_admitted {
+        return Some(OwnAnswer::unauthorised());
+    }
+    let limit = endpoint.view().published.settings.max_request_body_bytes;
+    let announced = request.content_length.unwrap_or(request.body_bytes);
+    (announced > limit).then(|| OwnAnswer::too_large(limit))
+}
+
+/// Tries until the client has an answer, or says what the proxy is to answer.
+async fn run<S: Stream>(
+    client: &mut Client<S>,
+    request: &Request,
+    endpoint: &Rc<Endpoint>,
+    preference: &Preference,
+    record: &mut RequestRecord,
+    attempts: &mut Attempts,
+) -> Result<Then, OwnAnswer> {
+    loop {
+        let lease = match attempts.select(endpoint, preference) {
+            Some(lease) => lease,
+            None if attempts.reached.is_some() => break,
+            None => {
+                let waited = wait(client, request, endpoint, preference, record, attempts);
+                match Box::pin(waited).await {
+                    Waited::Lease(lease) => lease,
+                    Waited::Gone => {
+                        record.outcome(Outcome::ClientGone);
+                        return Ok(Then::Close);
+                    }
+                    Waited::Vain(answer) => return Err(answer),
+                }
+            }
+        };
+        attempts.count += 1;
+        match attempt(client, request, endpoint, lease, record, attempts).await {
+            Next::Done(then) => return Ok(then),
+            Next::Answer(answer) => return Err(answer),
             Next::Again => {}
             Next::Enough => break,
         }
     }
-    let answer = match &attempts.reached {
+    Err(match &attempts.reached {
         Some(error) => OwnAnswer::replica_failed(error, request.is_repeatable()),
         None => OwnAnswer::no_replica(endpoint.service.name()),
+    })
+}
+
+impl Attempts {
+    /// A replica that was not tried; the one whose kept connection failed, only when there is no other.
+    fn select(&mut self, endpoint: &Endpoint, preference: &Preference) -> Option<Lease> {
+        // Who comes while others wait stands behind them.
+        let is_new = self.count == 0 && self.place.is_none();
+        if self.count == MAX_ATTEMPTS || (is_new && endpoint.service.line.len() > 0) {
+            return None;
+        }
+        if let Some(lease) = endpoint.select(&self.tried, preference.affinity()) {
+            return Some(lease);
+        }
+        let last_resort = self.last_resort.take()?;
+        self.tried.retain(|replica| *replica != last_resort);
+        endpoint.select(&self.tried, preference.affinity())
+    }
+}
+
+/// By what a request prefers a replica.
+enum Preference {
+    None,
+    Session(u64),
+    Prompt(Box<PrefixChain>),
+}
+
+impl Preference {
+    /// For `prefix_affinity` this waits for the beginning of the body.
+    async fn of<S: Stream>(client: &mut Client<S>, request: &Request, endpoint: &Endpoint) -> Self {
+        if let Some(session) = request.session {
+            return Self::Session(session);
+        }
+        let view = endpoint.view();
+        let (true, Some(length)) = (view.published.roster.is_some(), request.content_length) else {
+            return Self::None;
+        };
+        let path = request
+            .target()
+            .split(|byte| *byte == b'?')
+            .next()
+            .unwrap_or_default();
+        let Ok(path) = std::str::from_utf8(path) else {
+            return Self::None;
+        };
+        let prompt = if request.body.has_ended() {
+            extract(request.whole_body(), path)
+        } else if request.expects_continue {
+            None
+        } else {
+            let wanted = usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .min(PROMPT_BYTES);
+            Box::pin(client.gather(wanted)).await;
+            let body = client.input.bytes();
+            extract(body.get(..wanted).unwrap_or(body), path)
+        };
+        prompt.map_or(Self::None, |prompt| {
+            Self::Prompt(Box::new(PrefixChain::new(&prompt)))
+        })
+    }
+
+    fn affinity(&self) -> Affinity<'_> {
+        match self {
+            Self::None => Affinity::None,
+            Self::Session(hash) => Affinity::Session(*hash),
+            Self::Prompt(chain) => Affinity::Prompt(chain),
+        }
+    }
+}
+
+/// What came of waiting in line.
+enum Waited {
+    Lease(Lease),
+    /// The client went away.
+    Gone,
+    Vain(OwnAnswer),
+}
+
+/// Waits for a replica. Those that were tried a moment ago are asked again after a pause.
+async fn wait<S: Stream>(
+    client: &mut Client<S>,
+    request: &Request,
+    endpoint: &Endpoint,
+    preference: &Preference,
+    record: &RequestRecord,
+    attempts: &mut Attempts,
+) -> Waited {
+    let view = endpoint.view();
+    let settings = &view.published.settings;
+    let vain = || {
+        let name = endpoint.service.name();
+        Waited::Vain(OwnAnswer::waited_in_vain(settings.queue_timeout, name))
     };
-    client
-        .answer(&answer, &request, attempts.request_read, &mut record)
-        .await
+    let line = &endpoint.service.line;
+    let place = match attempts.place {
+        Some(number) => line.enter_again(number),
+        None => match line.enter(settings.queue_requests) {
+            Some(place) => place,
+            None => return Waited::Vain(turned_away(&view)),
+        },
+    };
+    attempts.place = Some(place.number());
+    attempts.count = 0;
+    let waited = Duration::from_micros(coarse_now().saturating_sub(record.started()));
+    let Some(left) = settings.queue_timeout.checked_sub(waited) else {
+        return vain();
+    };
+    client.deadline.set(left);
+    let pause = match attempts.tried.is_empty() {
+        true => 0,
+        false => REFUSED_PAUSE_MICROS,
+    };
+    let again_at = coarse_now().saturating_add(pause);
+    let is_last = !request.keep_alive;
+    poll_fn(|context| {
+        if place.is_first(context.waker()) {
+            if endpoint.service.epoch() != view.epoch || coarse_now() >= again_at {
+                attempts.tried.clear();
+            }
+            if let Some(lease) = endpoint.select(&attempts.tried, preference.affinity()) {
+                return Poll::Ready(Waited::Lease(lease));
+            }
+        }
+        if client.poll_gone(is_last, context) {
+            return Poll::Ready(Waited::Gone);
+        }
+        if client.deadline.has_struck(context) {
+            return Poll::Ready(vain());
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// What is answered where there is no place in the line.
+fn turned_away(view: &View) -> OwnAnswer {
+    let settings = &view.published.settings;
+    if settings.queue_requests > 0 {
+        return OwnAnswer::queue_full(settings.queue_requests);
+    }
+    let limit = settings.max_requests_per_replica;
+    let mut loads = view.published.loads.iter();
+    if loads.any(|load| load.in_flight() >= limit) {
+        OwnAnswer::all_busy(limit)
+    } else {
+        OwnAnswer::no_replica(view.service.name())
+    }
 }
 
 async fn attempt<S: Stream>(
@@ -111,7 +317,7 @@ async fn attempt<S: Stream>(
     let is_kept = kept.is_some();
     let stream = match kept {
         Some(stream) => stream,
-        None => match connect(upstream.address, lease.settings().connect_timeout).await {
+        None => match Box::pin(connect(upstream.address, lease.settings().connect_timeout)).await {
             Ok(stream) => stream,
             Err(error) => {
                 lease.failed(&format!("cannot connect to {}: {error}", upstream.address));
@@ -135,7 +341,7 @@ async fn attempt<S: Stream>(
     if let End::Switched = end {
         let (client, stream, input, head) = exchange.into_parts();
         let tunnel = Tunnel::new(client, stream, input, head);
-        return run_tunnel(tunnel, record).await;
+        return Box::pin(run_tunnel(tunnel, record)).await;
     }
     let state = Failed {
         is_kept,
@@ -144,7 +350,7 @@ async fn attempt<S: Stream>(
         looks_complete: exchange.has_answered() && exchange.ends_with_connection(),
     };
     drop(exchange);
-    after_failure(end, &state, request, &lease, record, attempts)
+    after_failure(end, &state, request, endpoint, &lease, record, attempts)
 }
 
 /// What is done with the client's connection once it has its whole answer.
@@ -169,6 +375,7 @@ fn after_failure(
     end: End,
     failed: &Failed,
     request: &Request,
+    endpoint: &Endpoint,
     lease: &Lease,
     record: &mut RequestRecord,
     attempts: &mut Attempts,
@@ -184,7 +391,9 @@ fn after_failure(
             record.outcome(Outcome::ReplicaFailed);
             return Next::Done(cut);
         }
-        End::Broken { error } => return after_broken(error, failed, request, lease, attempts),
+        End::Broken { error } => {
+            return after_broken(error, failed, request, endpoint, lease, attempts);
+        }
         End::Silent if failed.has_answered => {
             lease.report_failure("silent within its answer for the stream timeout");
             (Outcome::Silent, None)
@@ -223,21 +432,27 @@ fn after_broken(
     error: String,
     failed: &Failed,
     request: &Request,
+    endpoint: &Endpoint,
     lease: &Lease,
     attempts: &mut Attempts,
 ) -> Next {
+    let replica = lease.upstream().replica_id;
     // A kept connection that is dead says nothing of the replica.
     if failed.is_kept {
         attempts.kept_connections = false;
+        if !failed.has_sent {
+            return Next::Again;
+        }
+        attempts.last_resort = Some(replica);
     } else {
         lease.failed(&error);
-        attempts.tried.push(lease.upstream().replica_id);
     }
+    attempts.tried.push(replica);
     if !failed.has_sent {
         return Next::Again;
     }
     attempts.reached = Some(error);
-    if !request.is_repeatable() || attempts.replays == MAX_REPLAYS {
+    if !request.is_repeatable() || attempts.replays == MAX_REPLAYS || !endpoint.may_retry() {
         return Next::Enough;
     }
     attempts.replays += 1;

@@ -26,6 +26,8 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// How long an own answer may take to be written.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the beginning of a body is waited for, where the choice of a replica depends on it.
+const GATHER_TIME: Duration = Duration::from_secs(2);
 /// How long a client may go on sending what nobody reads, so that it comes to read the answer.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
@@ -69,11 +71,13 @@ enum Incoming {
 }
 
 /// Serves a connection. One that turns out to speak HTTP/2 is given back, with what was read from it.
-pub(crate) async fn serve<S: Stream>(
+//
+// Not an `async fn`, which would keep its arguments beside what is made of them.
+pub(crate) fn serve<S: Stream>(
     stream: S,
     peer: Peer,
     endpoint: &Rc<Endpoint>,
-) -> Option<(S, Input)> {
+) -> impl Future<Output = Option<(S, Input)>> {
     let mut client = Client {
         stream,
         input: Input::default(),
@@ -83,33 +87,54 @@ pub(crate) async fn serve<S: Stream>(
         is_used: false,
         is_in_grace: false,
     };
-    loop {
-        client
-            .deadline
-            .set(endpoint.view().published.settings.idle_timeout);
-        let then = match poll_fn(|context| client.poll_request(endpoint, context)).await {
-            Incoming::Request(request) => attempt::answer(&mut client, request, endpoint).await,
-            Incoming::Http2 => return Some((client.stream, client.input)),
-            Incoming::End => return None,
-            Incoming::Refused(refusal) => {
-                client.refuse(&OwnAnswer::refused(refusal), endpoint).await
+    async move {
+        loop {
+            client.await_request(endpoint);
+            let incoming = poll_fn(|context| client.poll_request(endpoint, context)).await;
+            let then = match &incoming {
+                // In boxes is what a connection does not need while it waits for a request: the task of a connection is as
+                // large as its largest state, and most connections wait.
+                Incoming::Request(request) => {
+                    Box::pin(attempt::answer(&mut client, request, endpoint)).await
+                }
+                Incoming::Http2 => return Some((client.stream, client.input)),
+                Incoming::End => return None,
+                Incoming::Refused(refusal) => {
+                    let answer = OwnAnswer::refused(*refusal);
+                    Box::pin(client.refuse(answer, endpoint)).await
+                }
+                Incoming::Slow => {
+                    let limit = endpoint.view().published.settings.head_timeout;
+                    let answer = OwnAnswer::slow_head(limit);
+                    Box::pin(client.refuse(answer, endpoint)).await
+                }
+            };
+            match then {
+                Then::Next if !client.has_ended => continue,
+                // What has come behind the last request would make closing discard the answer.
+                Then::Next | Then::Close if client.input.is_empty() => {
+                    Box::pin(client.farewell()).await;
+                }
+                Then::Next | Then::Close | Then::Linger => Box::pin(client.linger()).await,
+                Then::Reset => client.stream.reset_on_close(),
             }
-            Incoming::Slow => {
-                let limit = endpoint.view().published.settings.head_timeout;
-                client.refuse(&OwnAnswer::slow_head(limit), endpoint).await
-            }
-        };
-        match then {
-            Then::Next if !client.has_ended => continue,
-            Then::Next | Then::Close => {}
-            Then::Linger => client.linger().await,
-            Then::Reset => client.stream.reset_on_close(),
+            return None;
         }
-        return None;
     }
 }
 
 impl<S: Stream> Client<S> {
+    /// The next request may have begun to come behind the one before.
+    fn await_request(&self, endpoint: &Endpoint) {
+        let view = endpoint.view();
+        let settings = &view.published.settings;
+        self.deadline.set(if self.input.is_empty() {
+            settings.idle_timeout
+        } else {
+            settings.head_timeout
+        });
+    }
+
     fn poll_request(&mut self, endpoint: &Endpoint, context: &mut Context<'_>) -> Poll<Incoming> {
         loop {
             if self.may_be_http2() {
@@ -117,7 +142,8 @@ impl<S: Stream> Client<S> {
                     return Poll::Ready(Incoming::Http2);
                 }
             } else if !self.input.is_empty() {
-                match take_request(&mut self.input, &self.peer) {
+                let view = endpoint.view();
+                match take_request(&mut self.input, &self.peer, &view.published) {
                     Ok(None) => {}
                     Ok(Some(request)) => {
                         self.is_used = true;
@@ -154,12 +180,49 @@ impl<S: Stream> Client<S> {
         }
     }
 
+    /// Who it is.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     /// Whether the connection may begin as one of HTTP/2 does, as far as it has come.
     fn may_be_http2(&self) -> bool {
         let length = self.input.len().min(HTTP2_PREFACE.len());
         !self.is_used
             && length > 0
             && self.input.bytes().get(..length) == HTTP2_PREFACE.get(..length)
+    }
+
+    /// Waits until so many bytes of a body have come, or no more come.
+    pub(super) async fn gather(&mut self, bytes: usize) {
+        self.deadline.set(GATHER_TIME);
+        poll_fn(|context| {
+            while self.input.len() < bytes && !self.input.is_full() {
+                match self.input.poll_fill(&mut self.stream, context) {
+                    Poll::Pending if !self.deadline.has_struck(context) => return Poll::Pending,
+                    Poll::Ready(Ok(read)) if read > 0 => {}
+                    // Whatever it is, it will be met again where the body is passed on.
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Watches the client while it has nothing to send; true when it has gone away. It may also send its next request
+    /// early. `is_last`: the request announced itself as the last one, so that the end of the sending is none of the
+    /// connection.
+    pub(super) fn poll_gone(&mut self, is_last: bool, context: &mut Context<'_>) -> bool {
+        while !self.has_ended && !self.input.is_full() {
+            match self.input.poll_fill(&mut self.stream, context) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(Ok(_)) if is_last => self.has_ended = true,
+                Poll::Ready(_) => return true,
+            }
+        }
+        false
     }
 
     /// Gives an answer of the proxy's own.
@@ -187,7 +250,7 @@ impl<S: Stream> Client<S> {
     }
 
     /// Answers what could not be read as a request.
-    async fn refuse(&mut self, answer: &OwnAnswer, endpoint: &Rc<Endpoint>) -> Then {
+    async fn refuse(&mut self, answer: OwnAnswer, endpoint: &Rc<Endpoint>) -> Then {
         let mut record = RequestRecord::start(endpoint, b"", b"");
         record.answered(answer.status);
         record.outcome(answer.outcome);
@@ -198,7 +261,8 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    async fn write(&mut self, text: Text) -> Result<(), ()> {
+    /// Writes a text of the proxy's own.
+    pub(super) async fn write(&mut self, text: Text) -> Result<(), ()> {
         self.deadline.set(SEND_TIMEOUT);
         let mut flow = flow_of(text);
         let mut nothing = Input::default();
@@ -216,6 +280,20 @@ impl<S: Stream> Client<S> {
             Poll::Ready(Ok(()))
         })
         .await
+    }
+
+    /// Tells the client that the connection ends here and was not cut off, where the protocol knows how.
+    async fn farewell(&mut self) {
+        if S::HAS_FAREWELL {
+            self.deadline.set(SEND_TIMEOUT);
+            poll_fn(
+                |context| match Pin::new(&mut self.stream).poll_shutdown(context) {
+                    Poll::Pending if !self.deadline.has_struck(context) => Poll::Pending,
+                    _ => Poll::Ready(()),
+                },
+            )
+            .await;
+        }
     }
 
     /// Ends the sending and reads on for a while: closing at once would discard what the client has not read yet, should

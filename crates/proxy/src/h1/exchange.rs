@@ -140,9 +140,10 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         self.text_sent > 0
     }
 
-    /// Whether the head of an answer was passed on, or begun to be.
+    /// Whether the head of an answer was passed on, or begun to be; or an interim answer stands half written, behind
+    /// which no other could begin.
     pub(super) fn has_answered(&self) -> bool {
-        self.download_body.is_some()
+        self.download_body.is_some() || self.download.is_pending()
     }
 
     /// Whether the whole request has been read from the client.
@@ -171,8 +172,9 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         if let Poll::Ready(end) = self.poll_download(context)? {
             return Ok(Poll::Ready(end));
         }
-        if uploaded.is_ready() {
-            self.poll_client(context)?;
+        let is_last = !self.request.keep_alive;
+        if uploaded.is_ready() && self.client.poll_gone(is_last, context) {
+            return Err(End::ClientGone);
         }
         Ok(Poll::Pending)
     }
@@ -296,6 +298,7 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         let reusable = self.kept_by_replica
             && self.input.is_empty()
             && !self.upload_broken
+            && self.text_sent == self.request.text.len()
             && self.has_read_request()
             && !self.upload.is_pending();
         End::Complete { reusable }
@@ -333,12 +336,16 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
 
     /// Makes what has come of the answer ready to be passed on.
     fn take_download(&mut self) -> Result<Option<End>, End> {
-        if self.download_body.is_none()
-            && !self.download.is_pending()
-            && !self.input.is_empty()
-            && let Some(end) = self.take_head()?
+        while self.download_body.is_none() && !self.download.is_pending() && !self.input.is_empty()
         {
-            return Ok(Some(end));
+            let before = self.input.len();
+            if let Some(end) = self.take_head()? {
+                return Ok(Some(end));
+            }
+            // An interim answer that is not passed on leaves nothing to write; what follows it may be here already.
+            if self.input.len() == before {
+                break;
+            }
         }
         let Some(body) = &mut self.download_body else {
             return Ok(None);
@@ -438,7 +445,10 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         self.coding = answer::coding(length, self.request.is_1_1);
         let ends_with_connection =
             !self.request.is_1_1 && matches!(length, BodyLength::UntilClose | BodyLength::Chunked);
-        self.close |= ends_with_connection || self.endpoint.is_closing();
+        // The client may send the body or leave it out: what follows could not be told from a request.
+        let awaits_continue =
+            self.request.expects_continue && self.uploaded == 0 && !self.has_read_request();
+        self.close |= ends_with_connection || awaits_continue || self.endpoint.is_closing();
         let form = self.form(self.coding, self.close);
         match answer::compose(head, fields, bytes, form) {
             None => self.download.ready = head.length,
@@ -450,6 +460,7 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         self.kept_by_replica = head.keep_alive && length != BodyLength::UntilClose;
         self.download_body = Some(Body::new(length));
         self.record.answered(head.status);
+        self.lease.answered(head.status);
         Ok(None)
     }
 
@@ -459,20 +470,6 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
             is_1_1: self.request.is_1_1,
             close,
         }
-    }
-
-    /// Watches the client while it has nothing to send: it may go away, or send its next request early.
-    fn poll_client(&mut self, context: &mut Context<'_>) -> Result<(), End> {
-        let client = &mut *self.client;
-        while !client.has_ended && !client.input.is_full() {
-            match client.input.poll_fill(&mut client.stream, context) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(read)) if read > 0 => {}
-                Poll::Ready(Ok(_)) if !self.request.keep_alive => client.has_ended = true,
-                Poll::Ready(_) => return Err(End::ClientGone),
-            }
-        }
-        Ok(())
     }
 
     fn poll_timeout(&mut self, context: &mut Context<'_>) -> Poll<End> {
@@ -491,7 +488,8 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         if !deadline.has_struck(context) {
             return Poll::Pending;
         }
-        let least = self.settings.min_upload_bytes_per_second * UPLOAD_WINDOW.as_secs();
+        let rate = self.settings.min_upload_bytes_per_second;
+        let least = rate.saturating_mul(UPLOAD_WINDOW.as_secs());
         match waiting {
             Waiting::Upload if self.window_bytes >= least => {
                 self.window_bytes = 0;

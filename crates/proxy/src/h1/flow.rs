@@ -15,6 +15,8 @@ pub(super) struct Flow {
     written: usize,
     /// How much of the input may be passed on.
     pub(super) ready: usize,
+    /// Whether the stream may hold back something that was written.
+    unflushed: bool,
 }
 
 impl Flow {
@@ -24,6 +26,7 @@ impl Flow {
             composed,
             written: 0,
             ready: 0,
+            unflushed: false,
         }
     }
 
@@ -37,10 +40,10 @@ impl Flow {
 
     /// Whether anything is left to be written.
     pub(super) fn is_pending(&self) -> bool {
-        self.written < self.composed.len() || self.ready > 0
+        self.written < self.composed.len() || self.ready > 0 || self.unflushed
     }
 
-    /// Writes once. Ready with the number of bytes written; 0 only when nothing is left.
+    /// Writes once. Ready with the number of bytes written; 0 only when nothing is left to be written or flushed.
     pub(super) fn poll_write<S: Stream>(
         &mut self,
         input: &mut Input,
@@ -50,14 +53,18 @@ impl Flow {
         let composed = self.composed.get(self.written..).unwrap_or_default();
         let passed = input.bytes();
         let passed = passed.get(..self.ready).unwrap_or(passed);
-        let to = Pin::new(to);
+        let mut to = Pin::new(to);
         let written = match (composed.is_empty(), passed.is_empty()) {
-            (true, true) => return Poll::Ready(Ok(0)),
-            (false, true) => ready!(to.poll_write(context, composed))?,
-            (true, false) => ready!(to.poll_write(context, passed))?,
+            (true, true) => {
+                ready!(to.poll_flush(context))?;
+                self.unflushed = false;
+                return Poll::Ready(Ok(0));
+            }
+            (false, true) => ready!(to.as_mut().poll_write(context, composed))?,
+            (true, false) => ready!(to.as_mut().poll_write(context, passed))?,
             (false, false) => {
                 let both = [IoSlice::new(composed), IoSlice::new(passed)];
-                ready!(to.poll_write_vectored(context, &both))?
+                ready!(to.as_mut().poll_write_vectored(context, &both))?
             }
         };
         if written == 0 {
@@ -72,6 +79,8 @@ impl Flow {
         let of_passed = written - of_composed;
         self.ready -= of_passed;
         input.consume(of_passed);
+        // It is flushed at once; where that has to wait, the next call goes on with it.
+        self.unflushed = !self.is_pending() && to.poll_flush(context)?.is_pending();
         Poll::Ready(Ok(written))
     }
 }

@@ -8,14 +8,17 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
+use balance::session_hash;
 use http1::{
     BodyLength, FieldName, Fields, Method, Refusal, RequestHead, Span, TargetForm, list_members,
     read_request,
 };
+use spec::{ReplicaProtocol, SessionAffinity};
 
 use super::body::{Body, with_fields};
 use crate::buffer::{Input, Text};
 use crate::peer::Peer;
+use crate::routing::Published;
 
 /// A body of this many bytes or fewer that came with its head is sent together with it, and again where the method
 /// allows.
@@ -39,6 +42,14 @@ pub(super) struct Request {
     pub(super) body: Body,
     /// Bytes of the body that `text` has.
     pub(super) body_bytes: u64,
+    /// Length of the body where the client has said it, however much of it is in `text`.
+    pub(super) content_length: Option<u64>,
+    /// Whether the client may use the endpoint.
+    pub(super) is_admitted: bool,
+    /// Hash of the session, for `session_affinity`.
+    pub(super) session: Option<u64>,
+    /// Whether `text` is the head as it came, for replicas that do not speak HTTP/1.1.
+    pub(super) is_raw: bool,
 }
 
 impl Request {
@@ -53,6 +64,13 @@ impl Request {
         self.text.get(start..end).unwrap_or_default()
     }
 
+    /// The part of the body that is in `text`.
+    pub(super) fn whole_body(&self) -> &[u8] {
+        let length = usize::try_from(self.body_bytes).unwrap_or(usize::MAX);
+        let start = self.text.len().saturating_sub(length);
+        self.text.get(start..).unwrap_or_default()
+    }
+
     /// Whether it may be sent again though a replica may have read it.
     pub(super) fn is_repeatable(&self) -> bool {
         self.method.is_idempotent() && self.body.has_ended()
@@ -60,13 +78,28 @@ impl Request {
 }
 
 /// Takes the next request from what a client has sent; `None` when its head is not complete yet.
-pub(super) fn take_request(input: &mut Input, peer: &Peer) -> Result<Option<Request>, Refusal> {
+pub(super) fn take_request(
+    input: &mut Input,
+    peer: &Peer,
+    published: &Published,
+) -> Result<Option<Request>, Refusal> {
     let bytes = input.bytes();
     let (mut request, head_length) = with_fields(|fields| {
         let Some(head) = read_request(bytes, fields)? else {
             return Ok(None);
         };
-        let request = compose(&head, fields, bytes, peer);
+        if published.table.load_balancer.replica_protocol == ReplicaProtocol::H2c {
+            return Ok(Some((raw(&head, bytes), head.length)));
+        }
+        let mut request = compose(&head, fields, bytes, peer, published.keys.is_some());
+        if let Some(keys) = &published.keys {
+            let mut shown = fields.named(FieldName::Authorization);
+            let first = shown.next().map(|field| field.value.of(bytes));
+            request.is_admitted = shown.next().is_none() && keys.admit(first);
+        }
+        if published.ring.is_some() {
+            request.session = session(fields, bytes, &published.settings.session_affinity);
+        }
         Ok(Some((request, head.length)))
     })?
     .map_or((None, 0), |(request, length)| (Some(request), length));
@@ -79,7 +112,7 @@ pub(super) fn take_request(input: &mut Input, peer: &Peer) -> Result<Option<Requ
 
 /// Takes a body that is there already, if it is small.
 fn take_whole_body(request: &mut Request, input: &mut Input) -> Result<(), Refusal> {
-    if request.body.has_ended() || request.expects_continue || input.is_empty() {
+    if request.is_raw || request.body.has_ended() || request.expects_continue || input.is_empty() {
         return Ok(());
     }
     let mut body = request.body;
@@ -96,19 +129,55 @@ fn take_whole_body(request: &mut Request, input: &mut Input) -> Result<(), Refus
     Ok(())
 }
 
-fn compose(head: &RequestHead, fields: &Fields, bytes: &[u8], peer: &Peer) -> Request {
+/// The hash of the value by which the session of a request is known.
+fn session(fields: &Fields, bytes: &[u8], affinity: &SessionAffinity) -> Option<u64> {
+    let value = match affinity {
+        SessionAffinity::Header(name) => fields
+            .iter()
+            .find(|field| {
+                field
+                    .name_span
+                    .of(bytes)
+                    .eq_ignore_ascii_case(name.as_bytes())
+            })
+            .map(|field| field.value.of(bytes)),
+        SessionAffinity::Cookie(name) => fields
+            .named(FieldName::Cookie)
+            .find_map(|field| cookie(field.value.of(bytes), name.as_bytes())),
+    };
+    value.filter(|value| !value.is_empty()).map(session_hash)
+}
+
+/// The value of the cookie of this name (RFC 6265 section 4.2.1).
+pub(crate) fn cookie<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    cookies.split(|byte| *byte == b';').find_map(|pair| {
+        let pair = pair.trim_ascii();
+        pair.strip_prefix(name)?.strip_prefix(b"=")
+    })
+}
+
+/// `hide_key`: the `Authorization` header was meant for the endpoint and stays here.
+fn compose(
+    head: &RequestHead,
+    fields: &Fields,
+    bytes: &[u8],
+    peer: &Peer,
+    hide_key: bool,
+) -> Request {
     let mut text = Text::new();
     let method = head.method_span.of(bytes);
     text.push(method);
     text.push(b" ");
     let target = match head.target.of(bytes) {
+        // RFC 9112 section 3.2.4: of the whole server, not of its root.
+        b"" if head.method == Method::Options => b"*",
         b"" => b"/",
         target => target,
     };
     text.push(target);
     text.push(b" HTTP/1.1\r\n");
     let host = compose_host(&mut text, head, fields, bytes);
-    let forwarded = copy_fields(&mut text, head, fields, bytes);
+    let forwarded = copy_fields(&mut text, head, fields, bytes, hide_key);
     if let Some(protocol) = head.upgrade {
         text.push(b"Connection: upgrade\r\nUpgrade: ");
         text.push(protocol.of(bytes));
@@ -132,6 +201,41 @@ fn compose(head: &RequestHead, fields: &Fields, bytes: &[u8], peer: &Peer) -> Re
         wants_upgrade: head.upgrade.is_some(),
         body: Body::new(head.body),
         body_bytes: 0,
+        content_length: match head.body {
+            BodyLength::Bytes(bytes) => Some(bytes),
+            _ => None,
+        },
+        is_admitted: true,
+        session: None,
+        is_raw: false,
+    }
+}
+
+/// A request that is not to be sent in HTTP/1.1.
+fn raw(head: &RequestHead, bytes: &[u8]) -> Request {
+    let mut text = Text::new();
+    // An empty line before the head stays behind.
+    let start = head.method_span.start as usize;
+    text.push(bytes.get(start..head.length).unwrap_or_default());
+    let place = |position: u32| position as usize - start;
+    Request {
+        text,
+        method_length: head.method_span.len(),
+        target: (place(head.target.start), place(head.target.end)),
+        method: head.method,
+        is_1_1: head.is_1_1,
+        keep_alive: head.keep_alive,
+        expects_continue: head.expects_continue,
+        wants_upgrade: false,
+        body: Body::new(head.body),
+        body_bytes: 0,
+        content_length: match head.body {
+            BodyLength::Bytes(bytes) => Some(bytes),
+            _ => None,
+        },
+        is_admitted: true,
+        session: None,
+        is_raw: true,
     }
 }
 
@@ -162,14 +266,25 @@ struct Present {
     request_id: bool,
 }
 
-fn copy_fields(text: &mut Text, head: &RequestHead, fields: &Fields, bytes: &[u8]) -> Present {
+fn copy_fields(
+    text: &mut Text,
+    head: &RequestHead,
+    fields: &Fields,
+    bytes: &[u8],
+    hide_key: bool,
+) -> Present {
     let mut present = Present::default();
     let absolute = matches!(head.form, TargetForm::Absolute { .. });
     for field in fields.iter() {
+        // Before it counts as present: what is left out is set anew.
+        if head.names_connection_headers && is_named(fields, bytes, field) {
+            continue;
+        }
         let keep = match field.name {
             FieldName::Other => true,
             FieldName::Host => !absolute,
             FieldName::Expect => head.expects_continue,
+            FieldName::Authorization => !hide_key,
             FieldName::XForwardedFor => {
                 present.forwarded_for = true;
                 false
@@ -188,17 +303,20 @@ fn copy_fields(text: &mut Text, head: &RequestHead, fields: &Fields, bytes: &[u8
             }
             name => !name.is_hop_by_hop(),
         };
-        if keep && !(head.names_connection_headers && is_named(fields, bytes, field)) {
+        if keep {
             text.push(field.line.of(bytes));
         }
     }
     present
 }
 
-/// Whether `Connection` names this header, which then concerns that connection only. The length of the body and the host
+/// Whether `Connection` names this header, which then concerns that connection only. What delimits the body and the host
 /// are not the sender's to take away (RFC 9110 section 7.6.1).
 pub(super) fn is_named(fields: &Fields, bytes: &[u8], field: &http1::Field) -> bool {
-    if matches!(field.name, FieldName::ContentLength | FieldName::Host) {
+    if matches!(
+        field.name,
+        FieldName::ContentLength | FieldName::TransferEncoding | FieldName::Host
+    ) {
         return false;
     }
     let name = field.name_span.of(bytes);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Response, StatusCode};
 use serde_json::json;
@@ -143,6 +143,27 @@ impl OwnAnswer {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::NoReplica, detail)
     }
 
+    pub(super) fn queue_full(limit: u32) -> Self {
+        let detail = format!(
+            "No replica is free, and {limit} requests wait already (load_balancer.queue.max_requests)."
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, detail)
+    }
+
+    pub(super) fn waited_in_vain(limit: Duration, service: &str) -> Self {
+        let detail = format!(
+            "No replica was free within {} seconds (load_balancer.queue.timeout_seconds). Use \"sky serve status \
+             {service}\" to check the replica status.",
+            limit.as_secs_f64()
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, detail)
+    }
+
+    pub(super) fn unauthorised() -> Self {
+        let detail = "An API key is needed: \"Authorization: Bearer KEY\".".to_owned();
+        Self::new(StatusCode::UNAUTHORIZED, Outcome::Rejected, detail)
+    }
+
     pub(super) fn replica_failed(error: &str, repeatable: bool) -> Self {
         let repeated = if repeatable {
             "No other replica could answer."
@@ -219,6 +240,9 @@ impl OwnAnswer {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }

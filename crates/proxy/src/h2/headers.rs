@@ -5,17 +5,20 @@
 //! `X-Forwarded-For` is extended, `X-Forwarded-Proto` and `X-Forwarded-Host` are set where absent. `Host` stays as received.
 //! Answers: headers of one connection are removed, nothing is added.
 
+use balance::session_hash;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode, Uri, Version, request, response};
 use hyper::Request;
+use spec::SessionAffinity;
 
 use super::answer::OwnAnswer;
 use super::request_body::RequestBody;
-use crate::h1::new_request_id;
+use crate::h1::{cookie, new_request_id};
+use crate::keys::Keys;
 use crate::peer::Peer;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -142,6 +145,30 @@ impl Head {
         *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
         request
     }
+}
+
+/// Whether the client may use the endpoint. The key is meant for the endpoint and stays here.
+pub(super) fn admit(headers: &mut HeaderMap, keys: Option<&Keys>) -> bool {
+    let Some(keys) = keys else {
+        return true;
+    };
+    let mut shown = headers.get_all(AUTHORIZATION).iter();
+    let first = shown.next().map(HeaderValue::as_bytes);
+    let admitted = shown.next().is_none() && keys.admit(first);
+    headers.remove(AUTHORIZATION);
+    admitted
+}
+
+/// The hash of the value by which the session of a request is known.
+pub(super) fn session(headers: &HeaderMap, affinity: &SessionAffinity) -> Option<u64> {
+    let value = match affinity {
+        SessionAffinity::Header(name) => headers.get(name.as_str()).map(HeaderValue::as_bytes),
+        SessionAffinity::Cookie(name) => headers
+            .get_all(COOKIE)
+            .iter()
+            .find_map(|cookies| cookie(cookies.as_bytes(), name.as_bytes())),
+    };
+    value.filter(|value| !value.is_empty()).map(session_hash)
 }
 
 /// Makes the head of a replica's answer the head of the answer to the client.

@@ -36,6 +36,8 @@ pub(crate) enum Outcome {
     Silent,
     /// No replica could be asked.
     NoReplica,
+    /// Too many waited already, or it waited too long.
+    Shed,
     /// The proxy refused the request.
     Rejected,
     /// An upgraded connection broke at either end.
@@ -51,6 +53,7 @@ impl Outcome {
             Self::ReplicaFailed => "replica_failed",
             Self::Silent => "silent",
             Self::NoReplica => "no_replica",
+            Self::Shed => "shed",
             Self::Rejected => "rejected",
             Self::Cut => "cut",
         }

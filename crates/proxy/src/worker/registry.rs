@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use plan::routing::{Generation, ProxyReport, RoutingTable};
+use plan::routing::{Generation, ProxyReport, ReplicaId, RoutingTable};
 use tokio::sync::{mpsc, oneshot};
 
 use super::holder_link::HolderLink;
@@ -18,6 +18,7 @@ use crate::log::{Event, LogSender};
 use crate::paths::ProxyPaths;
 use crate::routing::{Service, Signals};
 use crate::saved_tables::SavedTables;
+use crate::tls::Certificate;
 
 /// Longest name of a service in bytes: it is part of a file's name.
 const MAX_NAME_BYTES: usize = 200;
@@ -44,6 +45,10 @@ struct Entry {
     listen: SocketAddr,
     /// False while the endpoint of a restored table could not be bound.
     bound: bool,
+    /// `None` where connections are not encrypted, or cannot be.
+    certificate: Option<Certificate>,
+    /// Why the certificate's files cannot be used, as it was logged last.
+    complaint: String,
 }
 
 impl Registry {
@@ -83,13 +88,17 @@ impl Registry {
                 continue;
             }
             let (name, listen) = (table.service.clone(), table.listen);
+            let certificate = self.certificate_at_start(&table);
             let service = Service::new(table, self.signals.clone());
+            service.set_tls(certificate.as_ref().map(|known| Arc::clone(&known.config)));
             self.entries.insert(
                 name,
                 Entry {
                     service,
                     listen,
                     bound: false,
+                    certificate,
+                    complaint: String::new(),
                 },
             );
         }
@@ -118,6 +127,55 @@ impl Registry {
                 self.logs
                     .event(Event::new("endpoint_bound", detail).of(entry.service.name()));
             }
+        }
+    }
+
+    /// The certificate of a restored table. Without one the endpoint serves nobody until it can be read.
+    fn certificate_at_start(&self, table: &RoutingTable) -> Option<Certificate> {
+        let loaded = Certificate::load(table.tls.as_ref()?);
+        let failed = |error: String| {
+            let event = Event::new("certificate_unusable", error);
+            self.logs.event(event.of(&table.service));
+        };
+        loaded.map_err(failed).ok()
+    }
+
+    /// Reads certificates whose files have changed.
+    pub(super) fn renew_certificates(&mut self) {
+        for (name, entry) in &mut self.entries {
+            let renewed = match (&entry.certificate, entry.service.table().tls) {
+                (Some(known), _) => known.renewed(),
+                (None, Some(files)) => Certificate::load(&files).map(Some),
+                (None, None) => continue,
+            };
+            let event = match renewed {
+                Ok(None) => {
+                    entry.complaint.clear();
+                    continue;
+                }
+                Ok(Some(certificate)) => {
+                    entry.service.set_tls(Some(Arc::clone(&certificate.config)));
+                    entry.certificate = Some(certificate);
+                    entry.complaint.clear();
+                    Event::new("certificate_renewed", "the files have changed")
+                }
+                Err(error) if error == entry.complaint => continue,
+                Err(error) => {
+                    entry.complaint.clone_from(&error);
+                    Event::new("certificate_not_renewed", error)
+                }
+            };
+            self.logs.event(event.of(name));
+        }
+    }
+
+    /// A probe of the controller has succeeded.
+    pub(super) fn probe_succeeded(&self, service: &str, replica_id: ReplicaId) {
+        let entry = self.entries.get(service);
+        if entry.is_some_and(|entry| entry.service.probe_succeeded(replica_id)) {
+            let detail = format!("replica {replica_id} gets requests again: a probe succeeded");
+            self.logs
+                .event(Event::new("replica_returned", detail).of(service));
         }
     }
 
@@ -164,6 +222,15 @@ impl Registry {
             return Ok(Arc::clone(&entry.service));
         }
         self.check(&table)?;
+        let known = before.as_ref().and_then(|entry| entry.certificate.clone());
+        let certificate = match &table.tls {
+            None => None,
+            Some(files) => Some(match known.filter(|known| known.is_from(files)) {
+                // Files that cannot be used any more are no reason to refuse replicas.
+                Some(known) => known.renewed().ok().flatten().unwrap_or(known),
+                None => Certificate::load(files)?,
+            }),
+        };
         let (name, generation, listen) = (table.service.clone(), table.generation, table.listen);
         let replicas = table.upstreams.len();
         let service = match &before {
@@ -185,7 +252,14 @@ impl Registry {
             }
             return Err(reason);
         }
+        // A connection that is accepted in between is not served in clear: it sees that there is a certificate to come.
+        if table.tls.is_some() {
+            service.set_tls(certificate.as_ref().map(|known| Arc::clone(&known.config)));
+        }
         service.swap(table);
+        if certificate.is_none() {
+            service.set_tls(None);
+        }
         if let Some(old) = before.filter(|old| old.bound && old.listen != listen) {
             self.shut(old.listen, holder).await;
         }
@@ -198,6 +272,8 @@ impl Registry {
                 service: Arc::clone(&service),
                 listen,
                 bound: true,
+                certificate,
+                complaint: String::new(),
             },
         );
         Ok(service)
@@ -326,7 +402,7 @@ impl Registry {
         });
         let drained: Vec<_> = drained.collect();
         for entry in self.entries.values() {
-            entry.service.closing().cancel();
+            entry.service.end_connections();
         }
         for done in drained {
             let _ = done.await;

@@ -39,11 +39,16 @@ fn least_load_passes_over_the_busy() {
         LoadBalancingPolicy::LeastLoad,
         LoadBalancingPolicy::InstanceAwareLeastLoad,
     ] {
-        let table = with_policy(policy, &[&busy, &idle]);
+        let table = with_policy(policy, &[&busy]);
         let (_proxy, mut controller, endpoint) = Proxy::serving_table(table);
         let mut stream = Client::connect(endpoint);
         stream.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         controller.until_in_flight(1, 1);
+        controller.acknowledged(RoutingTable {
+            generation: 2,
+            listen: endpoint,
+            ..with_policy(policy, &[&busy, &idle])
+        });
         for _ in 0..10 {
             assert_eq!(get(endpoint).text(), "idle");
         }

@@ -1,20 +1,24 @@
 //! What the tests stand on: a proxy of two processes, a controller, replicas and clients over plain
 //! sockets.
 
+pub(crate) mod black_hole;
 pub(crate) mod client;
 pub(crate) mod controller;
 pub(crate) mod grpc;
 pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod process;
+pub(crate) mod recorder;
 pub(crate) mod replica;
+pub(crate) mod settings;
+pub(crate) mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use plan::routing::{Generation, RoutingTable, Upstream};
-use spec::{LoadBalancer, LoadBalancingPolicy, ReplicaProtocol};
+use spec::{LoadBalancer, LoadBalancingPolicy, Queue, ReplicaProtocol};
 
 /// Nothing that is waited for takes this long unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,6 +74,10 @@ pub(crate) fn numbered_table(
         policy: LoadBalancingPolicy::RoundRobin,
         load_balancer: LoadBalancer {
             stream_timeout_seconds: 60.0,
+            queue: Queue {
+                max_requests: 0,
+                ..Queue::default()
+            },
             ..LoadBalancer::default()
         },
         tls: None,
