@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use balance::{Key, PrefixChain, RetryBudget, Turn, choose};
 use plan::routing::ReplicaId;
@@ -22,8 +23,8 @@ use crate::routing::{Service, View};
 use crate::selection::{self, TableCandidates};
 use crate::upstream::IdleConnections;
 
-/// When no replica took a connection, they are asked again after this many microseconds, or when the table has changed.
-pub(crate) const REFUSED_PAUSE_MICROS: u64 = 500_000;
+/// When no replica took a connection, they are asked again after this time, or when the table has changed.
+pub(crate) const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// Kept connections are looked through once in this many ticks, and when the table has changed.
 const TICKS_PER_POOL_SWEEP: u32 = 10;
 
@@ -180,6 +181,11 @@ impl Endpoint {
     /// Whether the endpoint is closed, so that connections end after their request.
     pub(crate) fn is_closing(&self) -> bool {
         self.service.is_closing()
+    }
+
+    /// Whether no replica will come any more: the service was withdrawn, or another process serves it.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.is_closing() && self.view().published.table.upstreams.is_empty()
     }
 
     /// Hands on what was counted and written; closes connections that were idle for too long. True when the endpoint has

@@ -1,10 +1,11 @@
 //! What the request path needs of a connection.
 
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -14,6 +15,10 @@ use crate::buffer::Input;
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
     /// Ready when reading is worth trying.
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether the other end has ended its sending, though not all may have been read of what it has sent before. It is
+    /// not known while more of that is on the way than the system has room for.
+    fn has_ended(&self) -> bool;
 
     /// Makes the end of this connection visible as a failure, for an answer whose end would otherwise look regular.
     fn reset_on_close(&self);
@@ -28,6 +33,10 @@ impl Stream for TlsStream<TcpStream> {
         Poll::Ready(Ok(()))
     }
 
+    fn has_ended(&self) -> bool {
+        self.get_ref().0.has_ended()
+    }
+
     fn reset_on_close(&self) {
         self.get_ref().0.reset_on_close();
     }
@@ -38,6 +47,12 @@ impl Stream for TlsStream<TcpStream> {
 impl Stream for TcpStream {
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(context)
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let ready = pin!(self.ready(Interest::READABLE)).poll(&mut context);
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     fn reset_on_close(&self) {

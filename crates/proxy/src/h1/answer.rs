@@ -164,6 +164,11 @@ impl OwnAnswer {
         Self::new(503, Outcome::Shed, detail)
     }
 
+    pub(super) fn closed() -> Self {
+        let detail = "The endpoint was closed or restarted while the request waited. Ask again.";
+        Self::new(503, Outcome::Shed, detail.to_owned())
+    }
+
     pub(super) fn unauthorised() -> Self {
         let detail = "An API key is needed: \"Authorization: Bearer KEY\".".to_owned();
         Self::new(401, Outcome::Rejected, detail)

@@ -16,7 +16,7 @@ use super::request::Request;
 use super::translate;
 use super::tunnel::Tunnel;
 use crate::deadline::coarse_now;
-use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE_MICROS};
+use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE};
 use crate::lease::Lease;
 use crate::log::{Outcome, RequestRecord};
 use crate::routing::View;
@@ -27,6 +27,8 @@ use crate::upstream::connect;
 const MAX_ATTEMPTS: usize = 8;
 /// How often a request that may have reached a replica is sent again.
 const MAX_REPLAYS: usize = 2;
+/// How often who waits is looked at, where no event would tell that the client has left.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// So much of a body, or all of it, is looked at for a prompt.
 const PROMPT_BYTES: usize = 48 * 1024;
 
@@ -254,15 +256,11 @@ async fn wait<S: Stream>(
     attempts.place = Some(place.number());
     attempts.count = 0;
     let waited = Duration::from_micros(coarse_now().saturating_sub(record.started()));
-    let Some(left) = settings.queue_timeout.checked_sub(waited) else {
-        return vain();
-    };
-    client.deadline.set(left);
-    let pause = match attempts.tried.is_empty() {
-        true => 0,
-        false => REFUSED_PAUSE_MICROS,
-    };
-    let again_at = coarse_now().saturating_add(pause);
+    let until = after(settings.queue_timeout.saturating_sub(waited));
+    let again_at = after(match attempts.tried.is_empty() {
+        true => Duration::ZERO,
+        false => REFUSED_PAUSE,
+    });
     let is_last = !request.keep_alive;
     poll_fn(|context| {
         if place.is_first(context.waker()) {
@@ -273,15 +271,30 @@ async fn wait<S: Stream>(
                 return Poll::Ready(Waited::Lease(lease));
             }
         }
-        if client.poll_gone(is_last, context) {
+        if client.poll_gone(is_last, context) || client.has_left_unread(is_last) {
             return Poll::Ready(Waited::Gone);
         }
-        if client.deadline.has_struck(context) {
+        if endpoint.has_closed() {
+            return Poll::Ready(Waited::Vain(OwnAnswer::closed()));
+        }
+        let left = until.saturating_sub(coarse_now());
+        if left == 0 {
             return Poll::Ready(vain());
         }
+        client
+            .deadline
+            .set(LOOK_INTERVAL.min(Duration::from_micros(left)));
+        // It has not struck; this is for being woken when it does.
+        let _ = client.deadline.has_struck(context);
         Poll::Pending
     })
     .await
+}
+
+/// The coarse time that is `span` from now.
+fn after(span: Duration) -> u64 {
+    let span = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    coarse_now().saturating_add(span)
 }
 
 /// What is answered where there is no place in the line.

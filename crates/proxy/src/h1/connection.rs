@@ -98,7 +98,7 @@ pub(crate) fn serve<S: Stream>(
                     Box::pin(attempt::answer(&mut client, request, endpoint)).await
                 }
                 Incoming::Http2 => return Some((client.stream, client.input)),
-                Incoming::End => return None,
+                Incoming::End => Then::Close,
                 Incoming::Refused(refusal) => {
                     let answer = OwnAnswer::refused(*refusal);
                     Box::pin(client.refuse(answer, endpoint)).await
@@ -223,6 +223,11 @@ impl<S: Stream> Client<S> {
             }
         }
         false
+    }
+
+    /// Whether a client has left of which no more is read, because there is no room for it.
+    pub(super) fn has_left_unread(&self, is_last: bool) -> bool {
+        !is_last && self.input.is_full() && self.stream.has_ended()
     }
 
     /// Gives an answer of the proxy's own.

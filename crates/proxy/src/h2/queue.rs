@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::answer::OwnAnswer;
 use crate::deadline::coarse_now;
-use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE_MICROS};
+use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE};
 use crate::lease::Lease;
 
 /// Waits for a replica. `started`: when the request came, in monotonic microseconds. `tried`: all there are took no
@@ -29,11 +29,12 @@ pub(super) async fn wait(
         });
     };
     let waited = Duration::from_micros(coarse_now().saturating_sub(started));
-    let again_at = coarse_now().saturating_add(if tried { REFUSED_PAUSE_MICROS } else { 0 });
+    let pause = if tried { REFUSED_PAUSE } else { Duration::ZERO };
+    let again_at = Duration::from_micros(coarse_now()) + pause;
     let chosen = poll_fn(|context| {
         if place.is_first(context.waker()) {
             let changed = endpoint.service.epoch() != view.epoch;
-            if (changed || coarse_now() >= again_at)
+            if (changed || Duration::from_micros(coarse_now()) >= again_at)
                 && let Some(lease) = endpoint.select(&[], affinity)
             {
                 return Poll::Ready(lease);

@@ -149,6 +149,30 @@ fn sessions_stay_while_other_replicas_come_and_go() {
 }
 
 #[test]
+fn a_session_whose_replica_is_busy_or_down_is_served_by_another() {
+    let mut replicas = replicas(3);
+    let mut first = by_session(&replicas);
+    first.load_balancer.max_requests_per_replica = Some(1);
+    let (_proxy, mut controller, endpoint) = Proxy::serving_table(first);
+    let header = "X-Session-Id: one\r\n";
+    let home = asked(endpoint, header);
+    // Its body keeps the replica busy for as long as it is not sent.
+    let mut busy = Client::connect(endpoint);
+    busy.send(&format!(
+        "POST / HTTP/1.1\r\nHost: a\r\n{header}Content-Length: 1\r\n\r\n"
+    ));
+    controller.until_in_flight(home, 1);
+    assert_ne!(asked(endpoint, header), home);
+    busy.send("x");
+    assert!(busy.answer().text().starts_with(&format!("{home} ")));
+    assert_eq!(asked(endpoint, header), home, "back at home");
+    replicas.retain(|(number, _)| *number != home);
+    for _ in 0..5 {
+        assert_ne!(asked(endpoint, header), home);
+    }
+}
+
+#[test]
 fn who_has_no_session_is_served_by_load() {
     let replicas = replicas(3);
     let (_proxy, _controller, endpoint) = Proxy::serving_table(by_session(&replicas));

@@ -126,6 +126,26 @@ fn a_body_that_is_announced_too_large_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn a_client_that_goes_on_sending_what_is_refused_still_gets_the_answer() {
+    let replica = Replica::named("r");
+    let (_proxy, _controller, endpoint) = limited(&replica, |settings| {
+        settings.max_request_body_bytes = Some(1000);
+    });
+    let large = "x".repeat(5_000_000);
+    for extra in [
+        format!("Content-Length: {}\r\n\r\n{large}", large.len()),
+        format!(
+            "Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n",
+            large.len()
+        ),
+    ] {
+        // All of it is sent before anything is read.
+        let answer = request(endpoint, "POST", "/", &extra);
+        assert_names(&answer, 413, "load_balancer.max_request_body_bytes");
+    }
+}
+
+#[test]
 fn a_body_that_grows_too_large_is_refused_and_the_replica_never_sees_its_end() {
     let (sender, bodies) = std::sync::mpsc::channel();
     let replica = Replica::start(move |exchange| {

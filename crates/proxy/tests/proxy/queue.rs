@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use plan::routing::RoutingTable;
+use plan::routing::{ProxyCommand, RoutingTable};
+use rustix::process::Signal;
 
 use crate::support::client::{Answer, Client, get, request};
-use crate::support::process::Proxy;
+use crate::support::process::{Proxy, signal};
 use crate::support::replica::{Exchange, Replica, Then};
 use crate::support::settings::{newer, with};
 use crate::support::{eventually, free_address, table};
@@ -310,4 +311,72 @@ fn where_none_may_wait_busy_replicas_are_told_from_none() {
         client.send(GET);
         client.head().first_line == "HTTP/1.1 200 OK"
     });
+}
+
+#[test]
+fn a_client_that_leaves_with_more_sent_than_is_read_gives_up_its_place_too() {
+    let first = waiting(1);
+    let (_proxy, mut controller, endpoint) = Proxy::serving_table(first.clone());
+    let mut leaving = Client::connect(endpoint);
+    leaving.send(&format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 110000\r\n\r\n{}",
+        "x".repeat(110_000)
+    ));
+    controller.until_arrived(1);
+    drop(leaving);
+    let mut clients = Vec::new();
+    eventually("the place to be free", || {
+        let mut client = Client::connect(endpoint);
+        client.send(GET);
+        let waits = !client.hears_within(Duration::from_millis(100));
+        if waits {
+            clients.push(client);
+        }
+        waits
+    });
+    let replica = Replica::named("r");
+    controller.acknowledged(replicas(&first, &[&replica]));
+    assert_all_get(&mut clients, "r");
+    assert_eq!(replica.requests(), 1, "nothing is sent for who has left");
+}
+
+#[test]
+fn who_waits_when_the_endpoint_closes_is_told_at_once() {
+    let (_proxy, mut controller, endpoint) = Proxy::serving_table(waiting(100));
+    let clients = ask(endpoint, (0..10).map(|_| "/".to_owned()));
+    controller.until_arrived(10);
+    controller.send(&ProxyCommand::Withdraw {
+        service: "svc".to_owned(),
+    });
+    assert_all_are_sent_away(clients);
+}
+
+#[test]
+fn who_waits_when_the_proxy_is_upgraded_is_told_to_ask_again() {
+    let first = waiting(100);
+    let (proxy, mut controller, endpoint) = Proxy::serving_table(first.clone());
+    let clients = ask(endpoint, (0..10).map(|_| "/".to_owned()));
+    controller.until_arrived(10);
+    let worker = proxy.processes().1;
+    signal(worker, Signal::TERM);
+    assert_all_are_sent_away(clients);
+    let mut again = ask(endpoint, (0..10).map(|_| "/".to_owned()));
+    eventually("another worker", || proxy.processes().1 != worker);
+    let mut controller = proxy.controller();
+    controller.until_arrived(10);
+    let replica = Replica::named("r");
+    controller.acknowledged(replicas(&first, &[&replica]));
+    assert_all_get(&mut again, "r");
+}
+
+/// No replica will come to whoever waits here, however long they may wait.
+fn assert_all_are_sent_away(clients: Vec<Client>) {
+    let begun = Instant::now();
+    for mut client in clients {
+        let answer = client.answer();
+        assert_eq!(answer.status, 503);
+        assert!(answer.head.get("retry-after").is_some());
+        assert!(answer.detail().contains("Ask again"));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }

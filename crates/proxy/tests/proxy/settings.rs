@@ -1,6 +1,9 @@
 //! Every setting takes effect by a new table, on connections that are open, without a restart of anything.
 
+use std::time::Instant;
+
 use plan::routing::{ApiKeyHash, RoutingTable};
+use plan::time::Timestamp;
 use spec::LoadBalancingPolicy;
 
 use crate::support::client::Client;
@@ -18,6 +21,21 @@ struct Stage {
 }
 
 impl Stage {
+    fn set(replicas: &[&Replica]) -> (Proxy, Self) {
+        let addresses = replicas.iter().map(|replica| replica.address);
+        Self::with(table(free_address(), 1, addresses))
+    }
+
+    fn with(table: RoutingTable) -> (Proxy, Self) {
+        let (proxy, controller, endpoint) = Proxy::serving_table(table.clone());
+        let stage = Self {
+            controller,
+            table,
+            client: Client::connect(endpoint),
+        };
+        (proxy, stage)
+    }
+
     fn apply(&mut self, change: impl FnOnce(&mut RoutingTable)) {
         self.table = newer(&self.table, change);
         self.controller.acknowledged(self.table.clone());
@@ -54,17 +72,10 @@ fn replica(name: &'static str) -> Replica {
 }
 
 #[test]
-fn every_setting_takes_effect_by_a_new_table() {
+fn what_concerns_requests_takes_effect_by_a_new_table() {
     let replicas = ["a", "b", "c"].map(replica);
-    let addresses = replicas.each_ref().map(|replica| replica.address);
-    let first = table(free_address(), 1, addresses);
-    let (proxy, controller, endpoint) = Proxy::serving_table(first.clone());
-    let worker = proxy.processes();
-    let mut stage = Stage {
-        controller,
-        table: first,
-        client: Client::connect(endpoint),
-    };
+    let (proxy, mut stage) = Stage::set(&replicas.each_ref());
+    let processes = proxy.processes();
     assert_eq!(stage.status("/", "", "hello"), 200);
 
     stage.apply(|table| table.load_balancer.max_request_body_bytes = Some(4));
@@ -98,6 +109,18 @@ fn every_setting_takes_effect_by_a_new_table() {
     assert_eq!(stage.status("/unseen", "", ""), 200);
     stage.apply(|table| table.load_balancer.access_log = true);
     assert_eq!(stage.status("/seen", "", ""), 200);
+    let lines = proxy.accesses(20);
+    let has = |target: &str| lines.iter().any(|line| line["path"] == target);
+    assert!(has("/seen") && !has("/unseen"), "{lines:?}");
+    assert_eq!(proxy.processes(), processes, "nothing was started anew");
+}
+
+#[test]
+fn what_concerns_waiting_and_connections_takes_effect_by_a_new_table() {
+    let replica = replica("r");
+    let (proxy, mut stage) = Stage::set(&[&replica]);
+    let (processes, endpoint) = (proxy.processes(), stage.table.listen);
+    assert_eq!(stage.status("/", "", ""), 200);
 
     stage.apply(|table| {
         table.load_balancer.queue.max_requests = 1;
@@ -118,12 +141,61 @@ fn every_setting_takes_effect_by_a_new_table() {
     stage.apply(|table| table.load_balancer.max_connections = 10);
     assert_eq!(Client::connect(endpoint).get("/").status, 503);
 
+    stage.apply(|table| table.load_balancer.head_timeout_seconds = 0.2);
+    stage.client = Client::connect(endpoint);
+    stage.client.send("GET /");
+    assert_eq!(stage.client.answer().status, 408);
+
     stage.apply(|table| table.load_balancer.idle_timeout_seconds = 0.2);
     stage.client = Client::connect(endpoint);
     assert!(stage.client.is_ended());
 
-    assert_eq!(proxy.processes(), worker, "nothing was started anew");
-    let lines = proxy.accesses(20);
-    let has = |target: &str| lines.iter().any(|line| line["path"] == target);
-    assert!(has("/seen") && !has("/unseen"), "{lines:?}");
+    assert_eq!(proxy.processes(), processes, "nothing was started anew");
+}
+
+#[test]
+fn what_concerns_failures_takes_effect_by_a_new_table() {
+    // They read each request and drop it, so that each is sent again if that is allowed.
+    let dropping = [(); 2].map(|()| Replica::start(|_| Then::Close));
+    let (_proxy, mut stage) = Stage::set(&dropping.each_ref());
+    let asked = |stage: &mut Stage, percent: f64| {
+        stage.apply(|table| table.load_balancer.retry_budget_percent = percent);
+        let before: usize = dropping.iter().map(Replica::requests).sum();
+        for _ in 0..100 {
+            assert_eq!(stage.client.get("/").status, 502);
+        }
+        dropping.iter().map(Replica::requests).sum::<usize>() - before
+    };
+    assert_eq!(asked(&mut stage, 100.0), 200);
+    let begun = Instant::now();
+    let few = asked(&mut stage, 0.0);
+    // Ten a second may always be, and a second's worth at the start.
+    let most = 112.0 + 10.0 * begun.elapsed().as_secs_f64();
+    assert!((few as f64) <= most, "{few}, more than {most}");
+    assert_eq!(asked(&mut stage, 100.0), 200);
+}
+
+#[test]
+fn a_new_replica_comes_to_its_share_slowly_and_at_once_when_that_is_switched_off() {
+    let (old, new) = (replica("old"), replica("new"));
+    let mut first = table(free_address(), 1, [old.address, new.address]);
+    first.policy = LoadBalancingPolicy::LeastLoad;
+    first.load_balancer.slow_start_seconds = 1000.0;
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    first.upstreams[1].ready_since = Some(Timestamp(now.as_micros().try_into().unwrap()));
+    let (_proxy, mut stage) = Stage::with(first);
+    for _ in 0..200 {
+        stage.ask("/", "", "");
+    }
+    let slowly = new.requests();
+    assert!(slowly < 70, "{slowly} of 200");
+    stage.apply(|table| table.load_balancer.slow_start_seconds = 0.0);
+    for _ in 0..200 {
+        stage.ask("/", "", "");
+    }
+    let at_once = new.requests() - slowly;
+    assert!(
+        at_once > 70 && at_once > 2 * slowly,
+        "{at_once} of 200 after {slowly}"
+    );
 }

@@ -1,7 +1,7 @@
 //! Encrypted endpoints.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::net::SocketAddr;
 use std::sync::{Mutex, mpsc};
 use std::thread;
@@ -308,7 +308,7 @@ fn renewed_files_serve_the_next_connection_while_an_open_stream_goes_on() {
     // Files that are broken change nothing, and whoever looks is told.
     fs::write(certificates.chain(), "no certificate").unwrap();
     let third = newer(&second, |_| {});
-    controller.acknowledged(third.clone());
+    controller.acknowledged(third);
     assert_eq!(TlsClient::connect(endpoint, &new).get("/").text(), "r");
     eventually("the event", || proxy.has_event("certificate_not_renewed"));
 
@@ -379,4 +379,57 @@ fn a_handshake_that_never_ends_is_cut_off() {
     let mut client = TlsClient::connect(endpoint, &certificates.current());
     thread::sleep(Duration::from_millis(600));
     assert_eq!(client.get("/").text(), "r");
+}
+
+#[test]
+fn a_connection_that_was_idle_for_too_long_ends_with_a_word() {
+    let Some(certificates) = Certificates::make() else {
+        return;
+    };
+    let replica = Replica::named("r");
+    let table = with(encrypted(&replica, &certificates), |settings| {
+        settings.idle_timeout_seconds = 0.3;
+    });
+    let (_proxy, _controller, endpoint) = Proxy::serving_table(table);
+    let mut client = TlsClient::connect(endpoint, &certificates.current());
+    assert_eq!(client.get("/").text(), "r");
+    assert!(client.is_told_of_the_end());
+}
+
+#[test]
+fn a_switch_of_protocols_passes_bytes_both_ways_until_both_have_ended() {
+    let Some(certificates) = Certificates::make() else {
+        return;
+    };
+    let replica = Replica::start(|exchange| {
+        exchange.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello\n",
+        );
+        let mut line = String::new();
+        while exchange.reader.read_line(&mut line).unwrap_or(0) > 0 {
+            exchange.send(&std::mem::take(&mut line));
+        }
+        exchange.send("bye\n");
+        Then::Close
+    });
+    let (_proxy, mut controller, endpoint, _) = serving(&replica, &certificates);
+    let mut client = TlsClient::connect(endpoint, &certificates.current());
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+    assert!(client.head().first_line.contains(" 101 "));
+    let mut line = String::new();
+    client.reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "hello\n");
+    for length in [1, 1_000, 100_000] {
+        let sent = "e".repeat(length) + "\n";
+        client.send(&sent);
+        line.clear();
+        client.reader.read_line(&mut line).unwrap();
+        assert_eq!(line.len(), sent.len());
+    }
+    client.end_sending();
+    let mut rest = String::new();
+    client.reader.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "bye\n", "and the end is told");
+    drop(client);
+    controller.until_in_flight(1, 0);
 }

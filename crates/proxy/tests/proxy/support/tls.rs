@@ -160,6 +160,13 @@ impl TlsClient {
         Answer { status, head, body }
     }
 
+    /// Says that nothing more will be sent.
+    pub(crate) fn end_sending(&mut self) {
+        let stream = self.reader.get_mut();
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+    }
+
     /// Whether the other side says that it ends the connection, and has nothing else to say.
     pub(crate) fn is_told_of_the_end(&mut self) -> bool {
         matches!(self.reader.read(&mut [0]), Ok(0))
