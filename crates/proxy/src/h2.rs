@@ -23,10 +23,6 @@
 
 mod answer;
 mod attempt;
-#[allow(
-    dead_code,
-    reason = "for the path of HTTP/1.1, to replicas that speak HTTP/2"
-)]
 mod body_channel;
 mod client_stream;
 mod grpc;
