@@ -17,7 +17,7 @@
 //!
 //! | what failed | sent again |
 //! |---|---|
-//! | no connection to the replica | any request, to another replica |
+//! | no connection to the replica | any request, to another replica; to all again after a pause, while it may wait in line |
 //! | a kept connection was closed before a byte was written | any request, on a new connection |
 //! | the replica may have read it, no head of an answer came | idempotent methods whose body is whole and small |
 //! | silence for the stream timeout | never: 504 |

@@ -1,7 +1,7 @@
 //! Requests that find no replica wait for one, in order, for as long and as many as the settings say.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::client::{Answer, Client, get, request};
 use crate::support::process::{Proxy, signal};
 use crate::support::replica::{Exchange, Replica, Then};
 use crate::support::settings::{newer, with};
-use crate::support::{eventually, free_address, table};
+use crate::support::{PATIENCE, eventually, free_address, table};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -113,6 +113,46 @@ fn who_waits_is_answered_in_the_order_of_arrival_when_a_replica_comes() {
         "{targets:?}"
     );
     assert_eq!(targets.len(), 24, "each once");
+}
+
+#[test]
+fn who_comes_later_does_not_get_in_before_who_waits() {
+    let (release, held) = mpsc::channel();
+    let held = Mutex::new(held);
+    let replica = Replica::start(move |exchange| {
+        if exchange.target() == "/first" {
+            held.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        }
+        exchange.answer("r")
+    });
+    let table = with(table(free_address(), 1, [replica.address]), |settings| {
+        settings.queue.max_requests = 100;
+        settings.max_requests_per_replica = Some(1);
+    });
+    let (_proxy, mut controller, endpoint) = Proxy::serving_table(table);
+    let mut clients = ask(endpoint, ["/first".to_owned()].into_iter());
+    controller.until_in_flight(1, 1);
+    clients.extend(ask(endpoint, (0..20).map(|_| "/early".to_owned())));
+    controller.until_arrived(21);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = Client::connect(endpoint);
+                while !is_over.load(Ordering::SeqCst) {
+                    assert_eq!(client.get("/late").status, 200);
+                }
+            });
+        }
+        release.send(()).unwrap();
+        assert_all_get(&mut clients, "r");
+        eventually("one who came later", || replica.requests() > 30);
+        is_over.store(true, Ordering::SeqCst);
+    });
+    let lines = replica.heads().into_iter().map(|head| head.first_line);
+    let lines: Vec<_> = lines.collect();
+    let early = lines[1..21].iter().all(|line| line.contains("/early"));
+    assert!(early, "{lines:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::support::controller::Controller;
 use crate::support::process::Proxy;
 use crate::support::replica::{Replica, Then};
 use crate::support::settings::newer;
-use crate::support::{free_address, table};
+use crate::support::{eventually, free_address, table};
 
 /// The controller, the last table, and one connection of a client that stays open.
 struct Stage {
@@ -109,9 +109,12 @@ fn what_concerns_requests_takes_effect_by_a_new_table() {
     assert_eq!(stage.status("/unseen", "", ""), 200);
     stage.apply(|table| table.load_balancer.access_log = true);
     assert_eq!(stage.status("/seen", "", ""), 200);
-    let lines = proxy.accesses(20);
-    let has = |target: &str| lines.iter().any(|line| line["path"] == target);
-    assert!(has("/seen") && !has("/unseen"), "{lines:?}");
+    let has = |target: &str| {
+        let lines = proxy.accesses(1);
+        lines.iter().any(|line| line["path"] == target)
+    };
+    eventually("the line", || has("/seen"));
+    assert!(!has("/unseen"));
     assert_eq!(proxy.processes(), processes, "nothing was started anew");
 }
 
