@@ -22,6 +22,8 @@ use crate::routing::{Service, View};
 use crate::selection::{self, TableCandidates};
 use crate::upstream::IdleConnections;
 
+/// When no replica took a connection, they are asked again after this many microseconds, or when the table has changed.
+pub(crate) const REFUSED_PAUSE_MICROS: u64 = 500_000;
 /// Kept connections are looked through once in this many ticks, and when the table has changed.
 const TICKS_PER_POOL_SWEEP: u32 = 10;
 
@@ -97,7 +99,7 @@ impl Endpoint {
         loop {
             let view = self.view();
             let index = self.choose(&view, tried, affinity)?;
-            // Nothing comes of it when the table has been swapped in between.
+            // Nothing comes of it when the table has been swapped in between, or the replica has no room any more.
             if let Some(lease) = Lease::take(&view, index) {
                 return Some(lease);
             }
@@ -115,6 +117,10 @@ impl Endpoint {
             even_ejected: false,
         };
         self.choose_among(&candidates, affinity).or_else(|| {
+            // To wait for a sound one is better.
+            if candidates.is_any_busy() {
+                return None;
+            }
             candidates.even_ejected = true;
             self.choose_among(&candidates, affinity)
         })
@@ -173,7 +179,7 @@ impl Endpoint {
 
     /// Whether the endpoint is closed, so that connections end after their request.
     pub(crate) fn is_closing(&self) -> bool {
-        self.service.closing().is_cancelled()
+        self.service.is_closing()
     }
 
     /// Hands on what was counted and written; closes connections that were idle for too long. True when the endpoint has

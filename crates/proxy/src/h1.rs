@@ -11,7 +11,7 @@
 //! `connection` reads the head of a request ([`http1`] refuses what is ambiguous); `request` composes the head for the
 //! replica; `attempt` chooses a replica, sends, and chooses again where that is harmless; `exchange` moves both bodies at
 //! once, each at the pace of its reader, and `answer` composes the head for the client; after `101 Switching Protocols`
-//! a `tunnel` moves bytes both ways. A direction is a [`flow::Flow`]: composed bytes, then bytes passed as they came.
+//! a `tunnel` moves bytes both ways. For replicas that speak HTTP/2 only there is `translate`. A direction is a [`flow::Flow`]: composed bytes, then bytes passed as they came.
 //!
 //! # When a request is sent again
 //!
@@ -30,7 +30,8 @@ mod connection;
 mod exchange;
 mod flow;
 mod request;
+mod translate;
 mod tunnel;
 
 pub(crate) use connection::serve;
-pub(crate) use request::new_request_id;
+pub(crate) use request::{cookie, new_request_id};

@@ -129,18 +129,19 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Counts a request at the replica of this index of the view; `None` when the view has turned out to be outdated, or
-    /// has no such index.
+    /// Counts a request at the replica of this index of the view; `None` when the view has turned out to be outdated, has
+    /// no such index, or another thread has given the replica the last request that it may have.
     pub(crate) fn take(view: &Rc<View>, index: usize) -> Option<Self> {
         let load = view.published.loads.get(index)?;
         view.published.table.upstreams.get(index)?;
-        load.in_flight.fetch_add(1, Ordering::SeqCst);
+        let limit = view.published.settings.max_requests_per_replica;
+        let has_room = load.in_flight.fetch_add(1, Ordering::SeqCst) < limit;
         let lease = Self {
             view: Rc::clone(view),
             index,
             is_counted: Cell::new(true),
         };
-        (view.service.epoch() == view.epoch).then_some(lease)
+        (has_room && view.service.epoch() == view.epoch).then_some(lease)
     }
 
     /// The replica as the table at the time of the selection described it.

@@ -8,7 +8,7 @@
 //! the swap finds the request counted, or the selection finds its table outdated, takes the count back and chooses again.
 //! After a swap no request goes to a replica that the new table does not name, but for those that the swap has counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use balance::{PrefixIndex, Ring, Roster};
@@ -68,6 +68,8 @@ pub(crate) struct Service {
     signals: Signals,
     /// Cancelled when the endpoint closes: idle connections end, busy ones after their request.
     closing: CancellationToken,
+    /// The same, to be looked at by each request.
+    is_closing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -144,6 +146,7 @@ impl Service {
             arrivals: Mutex::default(),
             signals,
             closing: CancellationToken::new(),
+            is_closing: AtomicBool::new(false),
         })
     }
 
@@ -246,7 +249,18 @@ impl Service {
         let mut table = self.table();
         table.upstreams.clear();
         self.swap(table);
+        self.end_connections();
+    }
+
+    /// From now on connections end after their request.
+    pub(crate) fn end_connections(&self) {
+        self.is_closing.store(true, Ordering::SeqCst);
         self.closing.cancel();
+    }
+
+    /// Whether connections end after their request.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
     }
 
     /// Generation and requests in flight: the replicas of the table, then those that left with

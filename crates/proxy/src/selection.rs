@@ -21,6 +21,18 @@ pub(crate) struct TableCandidates<'a> {
     pub(crate) even_ejected: bool,
 }
 
+impl TableCandidates<'_> {
+    /// Whether one would be chosen if it had not as many requests as it may.
+    pub(crate) fn is_any_busy(&self) -> bool {
+        let limit = self.published.settings.max_requests_per_replica;
+        self.published.loads.iter().any(|load| {
+            load.in_flight() >= limit
+                && !load.is_ejected(self.now)
+                && !self.tried.contains(&load.replica_id)
+        })
+    }
+}
+
 impl Candidates for TableCandidates<'_> {
     fn count(&self) -> usize {
         self.published.loads.len()

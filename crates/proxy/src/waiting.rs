@@ -47,6 +47,24 @@ impl Line {
         })
     }
 
+    /// The place again that this number had: nobody loses it because a replica failed.
+    pub(crate) fn enter_again(self: &Arc<Self>, number: u64) -> Place {
+        let mut waiting = self.waiting();
+        let index = waiting.partition_point(|waiter| waiter.number < number);
+        waiting.insert(
+            index,
+            Waiter {
+                number,
+                waker: None,
+            },
+        );
+        self.length.fetch_add(1, Ordering::SeqCst);
+        Place {
+            line: Arc::clone(self),
+            number,
+        }
+    }
+
     /// Lets the first try. Costs nothing while nobody waits.
     pub(crate) fn wake_first(&self) {
         if self.len() == 0 {
@@ -74,6 +92,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// For [`Line::enter_again`].
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether this is the first in the line. If not, or if it is and finds nothing, `waker` is woken when it may try
     /// (again): so this is to be asked before trying.
     pub(crate) fn is_first(&self, waker: &Waker) -> bool {
@@ -154,6 +177,24 @@ mod tests {
         drop(first);
         assert!(last.is_first(&Waker::from(count)));
         assert_eq!(line.len(), 1);
+    }
+
+    #[test]
+    fn who_comes_again_stands_where_they_stood_though_the_line_is_full() {
+        let line = Arc::new(Line::default());
+        let waker = Waker::from(Arc::new(Count::default()));
+        let [first, second, third] = [0; 3].map(|_| line.enter(3).unwrap());
+        let (one, two) = (first.number(), second.number());
+        drop(first);
+        drop(second);
+        assert!(third.is_first(&waker));
+        let _fourth = line.enter(3).unwrap();
+        let _fifth = line.enter(3).unwrap();
+        let second = line.enter_again(two);
+        assert!(second.is_first(&waker) && !third.is_first(&waker));
+        let first = line.enter_again(one);
+        assert!(first.is_first(&waker) && !second.is_first(&waker));
+        assert_eq!(line.len(), 5);
     }
 
     #[test]

@@ -147,6 +147,14 @@ impl OwnAnswer {
         Self::new(503, Outcome::Shed, detail)
     }
 
+    pub(super) fn all_busy(limit: u32) -> Self {
+        let detail = format!(
+            "Every replica has {limit} requests, as many as it may (load_balancer.max_requests_per_replica), and none \
+             may wait (load_balancer.queue.max_requests)."
+        );
+        Self::new(503, Outcome::Shed, detail)
+    }
+
     pub(super) fn waited_in_vain(limit: Duration, service: &str) -> Self {
         let detail = format!(
             "No replica was free within {} seconds (load_balancer.queue.timeout_seconds). Use \"sky serve status \

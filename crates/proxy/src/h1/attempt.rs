@@ -13,25 +13,29 @@ use super::answer::OwnAnswer;
 use super::connection::{Client, Then};
 use super::exchange::{End, Exchange};
 use super::request::Request;
+use super::translate;
 use super::tunnel::Tunnel;
 use crate::deadline::coarse_now;
-use crate::endpoint::{Affinity, Endpoint};
+use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE_MICROS};
 use crate::lease::Lease;
 use crate::log::{Outcome, RequestRecord};
+use crate::routing::View;
 use crate::stream::Stream;
 use crate::upstream::connect;
 
-/// Attempts per request, on replicas that take no connection included.
+/// Attempts at one request, on replicas that take no connection included, before it waits in line.
 const MAX_ATTEMPTS: usize = 8;
 /// How often a request that may have reached a replica is sent again.
 const MAX_REPLAYS: usize = 2;
-/// When no replica took a connection, they are asked again after this many microseconds, or when the table has changed.
-const REFUSED_PAUSE_MICROS: u64 = 500_000;
 /// So much of a body, or all of it, is looked at for a prompt.
 const PROMPT_BYTES: usize = 48 * 1024;
 
 /// What the attempts at one request have come to.
 struct Attempts {
+    /// Since it waited last.
+    count: usize,
+    /// The number of its place in the line, if it had one.
+    place: Option<u64>,
     tried: Vec<ReplicaId>,
     /// A replica that failed on a kept connection, which says little of it.
     last_resort: Option<ReplicaId>,
@@ -58,12 +62,17 @@ enum Next {
 /// Answers one request. Whatever happens is an answer or, once the answer has begun, the end of the connection.
 pub(super) async fn answer<S: Stream>(
     client: &mut Client<S>,
-    request: Request,
+    request: &Request,
     endpoint: &Rc<Endpoint>,
 ) -> Then {
+    if request.is_raw {
+        return Box::pin(translate::answer(client, request, endpoint)).await;
+    }
     let mut record = RequestRecord::start(endpoint, request.method_text(), request.target());
     record.received(request.body_bytes);
     let mut attempts = Attempts {
+        count: 0,
+        place: None,
         tried: Vec::new(),
         last_resort: None,
         kept_connections: true,
@@ -71,14 +80,14 @@ pub(super) async fn answer<S: Stream>(
         reached: None,
         request_read: request.body.has_ended(),
     };
-    let answer = match refuse(&request, endpoint) {
+    let answer = match refuse(request, endpoint) {
         Some(answer) => answer,
         None => {
             endpoint.record_arrival(record.started());
-            let preference = Preference::of(client, &request, endpoint).await;
+            let preference = Preference::of(client, request, endpoint).await;
             match run(
                 client,
-                &request,
+                request,
                 endpoint,
                 &preference,
                 &mut record,
@@ -91,9 +100,7 @@ pub(super) async fn answer<S: Stream>(
             }
         }
     };
-    client
-        .answer(&answer, &request, attempts.request_read, &mut record)
-        .await
+    Box::pin(client.answer(&answer, request, attempts.request_read, &mut record)).await
 }
 
 /// What is answered without asking a replica.
@@ -115,14 +122,13 @@ async fn run<S: Stream>(
     record: &mut RequestRecord,
     attempts: &mut Attempts,
 ) -> Result<Then, OwnAnswer> {
-    for _ in 0..MAX_ATTEMPTS {
+    loop {
         let lease = match attempts.select(endpoint, preference) {
             Some(lease) => lease,
             None if attempts.reached.is_some() => break,
             None => {
-                let tried = !std::mem::take(&mut attempts.tried).is_empty();
-                let waited = wait(client, request, endpoint, preference, record, tried).await;
-                match waited {
+                let waited = wait(client, request, endpoint, preference, record, attempts);
+                match Box::pin(waited).await {
                     Waited::Lease(lease) => lease,
                     Waited::Gone => {
                         record.outcome(Outcome::ClientGone);
@@ -132,6 +138,7 @@ async fn run<S: Stream>(
                 }
             }
         };
+        attempts.count += 1;
         match attempt(client, request, endpoint, lease, record, attempts).await {
             Next::Done(then) => return Ok(then),
             Next::Answer(answer) => return Err(answer),
@@ -149,7 +156,8 @@ impl Attempts {
     /// A replica that was not tried; the one whose kept connection failed, only when there is no other.
     fn select(&mut self, endpoint: &Endpoint, preference: &Preference) -> Option<Lease> {
         // Who comes while others wait stands behind them.
-        if self.tried.is_empty() && endpoint.service.line.len() > 0 {
+        let is_new = self.count == 0 && self.place.is_none();
+        if self.count == MAX_ATTEMPTS || (is_new && endpoint.service.line.len() > 0) {
             return None;
         }
         if let Some(lease) = endpoint.select(&self.tried, preference.affinity()) {
@@ -194,7 +202,7 @@ impl Preference {
             let wanted = usize::try_from(length)
                 .unwrap_or(usize::MAX)
                 .min(PROMPT_BYTES);
-            client.gather(wanted).await;
+            Box::pin(client.gather(wanted)).await;
             let body = client.input.bytes();
             extract(body.get(..wanted).unwrap_or(body), path)
         };
@@ -220,38 +228,48 @@ enum Waited {
     Vain(OwnAnswer),
 }
 
-/// Waits for a replica. `tried`: all there are took no connection a moment ago.
+/// Waits for a replica. Those that were tried a moment ago are asked again after a pause.
 async fn wait<S: Stream>(
     client: &mut Client<S>,
     request: &Request,
     endpoint: &Endpoint,
     preference: &Preference,
     record: &RequestRecord,
-    tried: bool,
+    attempts: &mut Attempts,
 ) -> Waited {
     let view = endpoint.view();
     let settings = &view.published.settings;
-    let name = endpoint.service.name();
-    let Some(place) = endpoint.service.line.enter(settings.queue_requests) else {
-        let nobody = settings.queue_requests == 0;
-        return Waited::Vain(if nobody {
-            OwnAnswer::no_replica(name)
-        } else {
-            OwnAnswer::queue_full(settings.queue_requests)
-        });
+    let vain = || {
+        let name = endpoint.service.name();
+        Waited::Vain(OwnAnswer::waited_in_vain(settings.queue_timeout, name))
     };
+    let line = &endpoint.service.line;
+    let place = match attempts.place {
+        Some(number) => line.enter_again(number),
+        None => match line.enter(settings.queue_requests) {
+            Some(place) => place,
+            None => return Waited::Vain(turned_away(&view)),
+        },
+    };
+    attempts.place = Some(place.number());
+    attempts.count = 0;
     let waited = Duration::from_micros(coarse_now().saturating_sub(record.started()));
-    client
-        .deadline
-        .set(settings.queue_timeout.saturating_sub(waited));
-    let again_at = coarse_now().saturating_add(if tried { REFUSED_PAUSE_MICROS } else { 0 });
+    let Some(left) = settings.queue_timeout.checked_sub(waited) else {
+        return vain();
+    };
+    client.deadline.set(left);
+    let pause = match attempts.tried.is_empty() {
+        true => 0,
+        false => REFUSED_PAUSE_MICROS,
+    };
+    let again_at = coarse_now().saturating_add(pause);
     let is_last = !request.keep_alive;
     poll_fn(|context| {
         if place.is_first(context.waker()) {
-            let changed = endpoint.service.epoch() != view.epoch;
-            if (changed || coarse_now() >= again_at)
-                && let Some(lease) = endpoint.select(&[], preference.affinity())
-            {
+            if endpoint.service.epoch() != view.epoch || coarse_now() >= again_at {
+                attempts.tried.clear();
+            }
+            if let Some(lease) = endpoint.select(&attempts.tried, preference.affinity()) {
                 return Poll::Ready(Waited::Lease(lease));
             }
         }
@@ -259,12 +277,26 @@ async fn wait<S: Stream>(
             return Poll::Ready(Waited::Gone);
         }
         if client.deadline.has_struck(context) {
-            let answer = OwnAnswer::waited_in_vain(settings.queue_timeout, name);
-            return Poll::Ready(Waited::Vain(answer));
+            return Poll::Ready(vain());
         }
         Poll::Pending
     })
     .await
+}
+
+/// What is answered where there is no place in the line.
+fn turned_away(view: &View) -> OwnAnswer {
+    let settings = &view.published.settings;
+    if settings.queue_requests > 0 {
+        return OwnAnswer::queue_full(settings.queue_requests);
+    }
+    let limit = settings.max_requests_per_replica;
+    let mut loads = view.published.loads.iter();
+    if loads.any(|load| load.in_flight() >= limit) {
+        OwnAnswer::all_busy(limit)
+    } else {
+        OwnAnswer::no_replica(view.service.name())
+    }
 }
 
 async fn attempt<S: Stream>(
@@ -285,7 +317,7 @@ async fn attempt<S: Stream>(
     let is_kept = kept.is_some();
     let stream = match kept {
         Some(stream) => stream,
-        None => match connect(upstream.address, lease.settings().connect_timeout).await {
+        None => match Box::pin(connect(upstream.address, lease.settings().connect_timeout)).await {
             Ok(stream) => stream,
             Err(error) => {
                 lease.failed(&format!("cannot connect to {}: {error}", upstream.address));
@@ -309,7 +341,7 @@ async fn attempt<S: Stream>(
     if let End::Switched = end {
         let (client, stream, input, head) = exchange.into_parts();
         let tunnel = Tunnel::new(client, stream, input, head);
-        return run_tunnel(tunnel, record).await;
+        return Box::pin(run_tunnel(tunnel, record)).await;
     }
     let state = Failed {
         is_kept,

@@ -71,11 +71,13 @@ enum Incoming {
 }
 
 /// Serves a connection. One that turns out to speak HTTP/2 is given back, with what was read from it.
-pub(crate) async fn serve<S: Stream>(
+//
+// Not an `async fn`, which would keep its arguments beside what is made of them.
+pub(crate) fn serve<S: Stream>(
     stream: S,
     peer: Peer,
     endpoint: &Rc<Endpoint>,
-) -> Option<(S, Input)> {
+) -> impl Future<Output = Option<(S, Input)>> {
     let mut client = Client {
         stream,
         input: Input::default(),
@@ -85,34 +87,54 @@ pub(crate) async fn serve<S: Stream>(
         is_used: false,
         is_in_grace: false,
     };
-    loop {
-        client
-            .deadline
-            .set(endpoint.view().published.settings.idle_timeout);
-        let then = match poll_fn(|context| client.poll_request(endpoint, context)).await {
-            Incoming::Request(request) => attempt::answer(&mut client, request, endpoint).await,
-            Incoming::Http2 => return Some((client.stream, client.input)),
-            Incoming::End => return None,
-            Incoming::Refused(refusal) => {
-                client.refuse(&OwnAnswer::refused(refusal), endpoint).await
+    async move {
+        loop {
+            client.await_request(endpoint);
+            let incoming = poll_fn(|context| client.poll_request(endpoint, context)).await;
+            let then = match &incoming {
+                // In boxes is what a connection does not need while it waits for a request: the task of a connection is as
+                // large as its largest state, and most connections wait.
+                Incoming::Request(request) => {
+                    Box::pin(attempt::answer(&mut client, request, endpoint)).await
+                }
+                Incoming::Http2 => return Some((client.stream, client.input)),
+                Incoming::End => return None,
+                Incoming::Refused(refusal) => {
+                    let answer = OwnAnswer::refused(*refusal);
+                    Box::pin(client.refuse(answer, endpoint)).await
+                }
+                Incoming::Slow => {
+                    let limit = endpoint.view().published.settings.head_timeout;
+                    let answer = OwnAnswer::slow_head(limit);
+                    Box::pin(client.refuse(answer, endpoint)).await
+                }
+            };
+            match then {
+                Then::Next if !client.has_ended => continue,
+                // What has come behind the last request would make closing discard the answer.
+                Then::Next | Then::Close if client.input.is_empty() => {
+                    Box::pin(client.farewell()).await;
+                }
+                Then::Next | Then::Close | Then::Linger => Box::pin(client.linger()).await,
+                Then::Reset => client.stream.reset_on_close(),
             }
-            Incoming::Slow => {
-                let limit = endpoint.view().published.settings.head_timeout;
-                client.refuse(&OwnAnswer::slow_head(limit), endpoint).await
-            }
-        };
-        match then {
-            Then::Next if !client.has_ended => continue,
-            // What has come behind the last request would make closing discard the answer.
-            Then::Next | Then::Close if client.input.is_empty() => client.farewell().await,
-            Then::Next | Then::Close | Then::Linger => client.linger().await,
-            Then::Reset => client.stream.reset_on_close(),
+            return None;
         }
-        return None;
     }
 }
 
 impl<S: Stream> Client<S> {
+    /// The next request may have begun to come behind the one before.
+    fn await_request(&self, endpoint: &Endpoint) {
+        let view = endpoint.view();
+        let settings = &view.published.settings;
+        self.deadline.set(if self.input.is_empty() {
+            settings.idle_timeout
+        } else {
+            settings.head_timeout
+        });
+    }
+
     fn poll_request(&mut self, endpoint: &Endpoint, context: &mut Context<'_>) -> Poll<Incoming> {
         loop {
             if self.may_be_http2() {
@@ -156,6 +178,11 @@ impl<S: Stream> Client<S> {
             (true, true) => Poll::Ready(Incoming::End),
             (true, false) => Poll::Ready(Incoming::Slow),
         }
+    }
+
+    /// Who it is.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// Whether the connection may begin as one of HTTP/2 does, as far as it has come.
@@ -223,7 +250,7 @@ impl<S: Stream> Client<S> {
     }
 
     /// Answers what could not be read as a request.
-    async fn refuse(&mut self, answer: &OwnAnswer, endpoint: &Rc<Endpoint>) -> Then {
+    async fn refuse(&mut self, answer: OwnAnswer, endpoint: &Rc<Endpoint>) -> Then {
         let mut record = RequestRecord::start(endpoint, b"", b"");
         record.answered(answer.status);
         record.outcome(answer.outcome);
@@ -234,7 +261,8 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    async fn write(&mut self, text: Text) -> Result<(), ()> {
+    /// Writes a text of the proxy's own.
+    pub(super) async fn write(&mut self, text: Text) -> Result<(), ()> {
         self.deadline.set(SEND_TIMEOUT);
         let mut flow = flow_of(text);
         let mut nothing = Input::default();

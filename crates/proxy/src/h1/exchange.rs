@@ -488,7 +488,8 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         if !deadline.has_struck(context) {
             return Poll::Pending;
         }
-        let least = self.settings.min_upload_bytes_per_second * UPLOAD_WINDOW.as_secs();
+        let rate = self.settings.min_upload_bytes_per_second;
+        let least = rate.saturating_mul(UPLOAD_WINDOW.as_secs());
         match waiting {
             Waiting::Upload if self.window_bytes >= least => {
                 self.window_bytes = 0;

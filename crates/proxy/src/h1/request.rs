@@ -13,7 +13,7 @@ use http1::{
     BodyLength, FieldName, Fields, Method, Refusal, RequestHead, Span, TargetForm, list_members,
     read_request,
 };
-use spec::SessionAffinity;
+use spec::{ReplicaProtocol, SessionAffinity};
 
 use super::body::{Body, with_fields};
 use crate::buffer::{Input, Text};
@@ -48,6 +48,8 @@ pub(super) struct Request {
     pub(super) is_admitted: bool,
     /// Hash of the session, for `session_affinity`.
     pub(super) session: Option<u64>,
+    /// Whether `text` is the head as it came, for replicas that do not speak HTTP/1.1.
+    pub(super) is_raw: bool,
 }
 
 impl Request {
@@ -86,6 +88,9 @@ pub(super) fn take_request(
         let Some(head) = read_request(bytes, fields)? else {
             return Ok(None);
         };
+        if published.table.load_balancer.replica_protocol == ReplicaProtocol::H2c {
+            return Ok(Some((raw(&head, bytes), head.length)));
+        }
         let mut request = compose(&head, fields, bytes, peer, published.keys.is_some());
         if let Some(keys) = &published.keys {
             let mut shown = fields.named(FieldName::Authorization);
@@ -107,7 +112,7 @@ pub(super) fn take_request(
 
 /// Takes a body that is there already, if it is small.
 fn take_whole_body(request: &mut Request, input: &mut Input) -> Result<(), Refusal> {
-    if request.body.has_ended() || request.expects_continue || input.is_empty() {
+    if request.is_raw || request.body.has_ended() || request.expects_continue || input.is_empty() {
         return Ok(());
     }
     let mut body = request.body;
@@ -144,7 +149,7 @@ fn session(fields: &Fields, bytes: &[u8], affinity: &SessionAffinity) -> Option<
 }
 
 /// The value of the cookie of this name (RFC 6265 section 4.2.1).
-fn cookie<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     cookies.split(|byte| *byte == b';').find_map(|pair| {
         let pair = pair.trim_ascii();
         pair.strip_prefix(name)?.strip_prefix(b"=")
@@ -202,6 +207,35 @@ fn compose(
         },
         is_admitted: true,
         session: None,
+        is_raw: false,
+    }
+}
+
+/// A request that is not to be sent in HTTP/1.1.
+fn raw(head: &RequestHead, bytes: &[u8]) -> Request {
+    let mut text = Text::new();
+    // An empty line before the head stays behind.
+    let start = head.method_span.start as usize;
+    text.push(bytes.get(start..head.length).unwrap_or_default());
+    let place = |position: u32| position as usize - start;
+    Request {
+        text,
+        method_length: head.method_span.len(),
+        target: (place(head.target.start), place(head.target.end)),
+        method: head.method,
+        is_1_1: head.is_1_1,
+        keep_alive: head.keep_alive,
+        expects_continue: head.expects_continue,
+        wants_upgrade: false,
+        body: Body::new(head.body),
+        body_bytes: 0,
+        content_length: match head.body {
+            BodyLength::Bytes(bytes) => Some(bytes),
+            _ => None,
+        },
+        is_admitted: true,
+        session: None,
+        is_raw: true,
     }
 }
 

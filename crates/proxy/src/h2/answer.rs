@@ -1,40 +1,68 @@
 //! Answers to the client: a replica's, passed on as it comes, or one of the proxy's own.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Response, StatusCode};
 use serde_json::json;
-use tokio::time::{Instant, Sleep};
 
-use super::attempt::{Upload, describe, silence_left};
-use super::pool::Sender;
-use crate::clock;
-use crate::endpoint::Endpoint;
-use crate::lease::Lease;
+use super::client_stream::ClientStream;
+use super::grpc;
+use super::replica_body::ReplicaBody;
+use super::request_body::UploadFailure;
 use crate::log::{Outcome, RequestRecord};
 
 /// When a client that found no ready replica may ask again, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 5;
 
 /// The body of an answer to the client.
-pub(crate) enum AnswerBody {
-    /// A replica's, as it comes.
-    Replica(Box<ReplicaBody>),
+pub(crate) struct AnswerBody {
+    kind: Kind,
+    /// The stream of the client that the answer goes to, where it is one of HTTP/2.
+    stream: Option<ClientStream>,
+}
+
+enum Kind {
+    /// A replica's, as it comes; `None` once the client was found to take nothing of it.
+    Replica(Rc<RefCell<Option<ReplicaBody>>>),
     /// The proxy's own; `None` once it has been taken.
     Own(Option<Bytes>),
 }
 
+impl AnswerBody {
+    pub(super) fn replica(body: ReplicaBody) -> Self {
+        Self {
+            kind: Kind::Replica(Rc::new(RefCell::new(Some(body)))),
+            stream: None,
+        }
+    }
+
+    fn own(bytes: Option<Bytes>) -> Self {
+        Self {
+            kind: Kind::Own(bytes),
+            stream: None,
+        }
+    }
+
+    /// Lets the stream last as long as the body, which ends when the client takes nothing of it.
+    pub(super) fn hold(&mut self, stream: ClientStream) {
+        if let Kind::Replica(body) = &self.kind {
+            stream.watch(Rc::downgrade(body));
+        }
+        self.stream = Some(stream);
+    }
+}
+
 /// The answer cannot be completed, so the connection must not look as if it were.
 #[derive(Debug)]
-pub(crate) struct AnswerCut(&'static str);
+pub(crate) struct AnswerCut(pub(super) &'static str);
 
 impl fmt::Display for AnswerCut {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,181 +80,88 @@ impl Body for AnswerBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
-        match self.get_mut() {
-            Self::Replica(body) => body.poll_frame(context),
-            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        match &mut self.get_mut().kind {
+            Kind::Replica(body) => match &mut *body.borrow_mut() {
+                Some(body) => body.poll_frame(context),
+                None => Poll::Ready(Some(Err(AnswerCut(
+                    "the client took nothing of the answer",
+                )))),
+            },
+            Kind::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Replica(body) => body.incoming.is_end_stream(),
-            Self::Own(bytes) => bytes.is_none(),
+        match &self.kind {
+            Kind::Replica(body) => (body.borrow().as_ref()).is_some_and(ReplicaBody::is_end_stream),
+            Kind::Own(bytes) => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Replica(body) => body.incoming.size_hint(),
-            Self::Own(bytes) => {
+        match &self.kind {
+            Kind::Replica(body) => {
+                (body.borrow().as_ref()).map_or_else(SizeHint::default, ReplicaBody::size_hint)
+            }
+            Kind::Own(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
         }
     }
 }
 
-/// The body of a replica's answer. Holds all that lasts as long as the request does: the lease, the
-/// connection, the record for the log.
-pub(crate) struct ReplicaBody {
-    incoming: Incoming,
-    sender: Option<Sender>,
-    endpoint: Rc<Endpoint>,
-    lease: Lease,
-    record: RequestRecord,
-    upload: Upload,
-    silence: Silence,
-    ended: bool,
+/// In what form a client gets an own answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    /// A head as to JSON, and no body: the request was one for a head.
+    HeadOnly,
+    Grpc,
 }
 
-impl ReplicaBody {
-    pub(super) fn new(
-        incoming: Incoming,
-        sender: Sender,
-        endpoint: Rc<Endpoint>,
-        lease: Lease,
-        record: RequestRecord,
-    ) -> Self {
-        let upload = record.upload();
-        let silence = Silence::default();
-        let sender = Some(sender);
-        Self {
-            incoming,
-            sender,
-            endpoint,
-            lease,
-            record,
-            upload,
-            silence,
-            ended: false,
-        }
-    }
-
-    fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
-        match Pin::new(&mut self.incoming).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.silence.broken();
-                // hyper does not ask again after trailers.
-                self.ended = frame.is_trailers();
-                self.record
-                    .sent(frame.data_ref().map_or(0, Bytes::len) as u64);
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(None) => {
-                self.ended = true;
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => {
-                let error = format!("its answer broke off: {}", describe(&error));
-                self.lease.report_failure(&error);
-                self.cut(Outcome::ReplicaFailed, "the replica's answer broke off")
-            }
-            Poll::Pending => {
-                let limit = self.lease.stream_timeout();
-                match self.silence.poll_too_long(context, limit, &self.upload) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(()) => {
-                        self.lease
-                            .report_failure("silent within its answer for the stream timeout");
-                        self.cut(Outcome::Silent, "the replica fell silent")
-                    }
-                }
-            }
-        }
-    }
-
-    /// Ends the connection to the replica now and, through the error, the one to the client.
-    fn cut(
-        &mut self,
-        outcome: Outcome,
-        reason: &'static str,
-    ) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
-        self.record.outcome(outcome);
-        self.sender = None;
-        Poll::Ready(Some(Err(AnswerCut(reason))))
-    }
-}
-
-impl Drop for ReplicaBody {
-    fn drop(&mut self) {
-        // hyper does not ask again once the announced length has been passed on.
-        if !self.ended && !self.incoming.is_end_stream() {
-            return;
-        }
-        self.record.outcome(Outcome::Completed);
-        if let Some(sender) = self.sender.take().filter(|_| !self.lease.is_retired()) {
-            self.endpoint.pool.put(self.lease.upstream(), sender);
-        }
-    }
-}
-
-/// How long the replica has been silent; costs nothing while it is not.
-#[derive(Default)]
-struct Silence {
-    /// Since when, in monotonic microseconds.
-    since: Option<u64>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Silence {
-    fn broken(&mut self) {
-        self.since = None;
-    }
-
-    fn poll_too_long(
-        &mut self,
-        context: &mut Context<'_>,
-        limit: Duration,
-        upload: &Upload,
-    ) -> Poll<()> {
-        let is_new = self.since.is_none();
-        let since = *self.since.get_or_insert_with(clock::monotonic_micros);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        if is_new {
-            timer.as_mut().reset(Instant::now() + limit);
-        }
-        while timer.as_mut().poll(context).is_ready() {
-            match silence_left(limit, upload.as_deref(), since) {
-                Some(left) => timer.as_mut().reset(Instant::now() + left),
-                None => return Poll::Ready(()),
-            }
-        }
-        Poll::Pending
-    }
-}
-
-/// An answer of the proxy itself: JSON with a `detail`, as SkyServe's load balancer gives.
+/// An answer of the proxy itself: JSON with a `detail`, as SkyServe's load balancer gives, or a status of gRPC.
 #[derive(Debug)]
-pub(super) struct OwnAnswer {
+pub(crate) struct OwnAnswer {
     status: StatusCode,
     detail: String,
     outcome: Outcome,
 }
 
 impl OwnAnswer {
+    fn new(status: StatusCode, outcome: Outcome, detail: String) -> Self {
+        Self {
+            status,
+            detail,
+            outcome,
+        }
+    }
+
     pub(super) fn no_replica(service: &str) -> Self {
         let detail = format!(
             "No ready replicas. Use \"sky serve status {service}\" to check the replica status."
         );
-        Self {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            detail,
-            outcome: Outcome::NoReplica,
-        }
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::NoReplica, detail)
+    }
+
+    pub(super) fn queue_full(limit: u32) -> Self {
+        let detail = format!(
+            "No replica is free, and {limit} requests wait already (load_balancer.queue.max_requests)."
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, detail)
+    }
+
+    pub(super) fn waited_in_vain(limit: Duration, service: &str) -> Self {
+        let detail = format!(
+            "No replica was free within {} seconds (load_balancer.queue.timeout_seconds). Use \"sky serve status \
+             {service}\" to check the replica status.",
+            limit.as_secs_f64()
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, detail)
+    }
+
+    pub(super) fn unauthorised() -> Self {
+        let detail = "An API key is needed: \"Authorization: Bearer KEY\".".to_owned();
+        Self::new(StatusCode::UNAUTHORIZED, Outcome::Rejected, detail)
     }
 
     pub(super) fn replica_failed(error: &str, repeatable: bool) -> Self {
@@ -236,11 +171,16 @@ impl OwnAnswer {
             "The request may have reached it, so it was not sent again."
         };
         let detail = format!("The replica failed before it answered ({error}). {repeated}");
-        Self {
-            status: StatusCode::BAD_GATEWAY,
+        Self::new(StatusCode::BAD_GATEWAY, Outcome::ReplicaFailed, detail)
+    }
+
+    pub(super) fn refused() -> Self {
+        let detail = "Every replica refused the request without looking at it.".to_owned();
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Outcome::ReplicaFailed,
             detail,
-            outcome: Outcome::ReplicaFailed,
-        }
+        )
     }
 
     pub(super) fn silent(limit: Duration) -> Self {
@@ -248,42 +188,74 @@ impl OwnAnswer {
             "The replica did not answer within {} seconds (load_balancer.stream_timeout_seconds).",
             limit.as_secs_f64()
         );
-        Self {
-            status: StatusCode::GATEWAY_TIMEOUT,
-            detail,
-            outcome: Outcome::Silent,
-        }
+        Self::new(StatusCode::GATEWAY_TIMEOUT, Outcome::Silent, detail)
     }
 
-    pub(super) fn incomplete_request() -> Self {
-        let detail = "The body of the request ended before its announced length.".to_owned();
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            detail,
-            outcome: Outcome::ClientGone,
+    pub(super) fn slow_body(least: u64) -> Self {
+        let detail = format!(
+            "The body of the request came with less than {least} bytes per second \
+             (load_balancer.min_upload_bytes_per_second)."
+        );
+        Self::new(StatusCode::REQUEST_TIMEOUT, Outcome::ClientSlow, detail)
+    }
+
+    pub(super) fn bad_body(failure: UploadFailure, limit: u64) -> Self {
+        match failure {
+            UploadFailure::Incomplete => {
+                let detail = "The body of the request ended early.".to_owned();
+                Self::new(StatusCode::BAD_REQUEST, Outcome::ClientGone, detail)
+            }
+            UploadFailure::TooLarge => {
+                let detail = format!(
+                    "The body of the request has more than {limit} bytes \
+                     (load_balancer.max_request_body_bytes)."
+                );
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Rejected, detail)
+            }
         }
     }
 
     pub(super) fn rejected(status: StatusCode, detail: &str) -> Self {
-        Self {
-            status,
-            detail: format!("Bad request: {detail}."),
-            outcome: Outcome::Rejected,
-        }
+        let detail = format!("Bad request: {detail}.");
+        Self::new(status, Outcome::Rejected, detail)
     }
 
-    pub(super) fn into_response(self, mut record: RequestRecord) -> Response<AnswerBody> {
-        let text = Bytes::from(json!({ "detail": self.detail }).to_string());
-        record.answered(self.status.as_u16());
+    pub(super) fn into_response(
+        self,
+        form: Form,
+        mut record: RequestRecord,
+    ) -> Response<AnswerBody> {
         record.outcome(self.outcome);
-        record.sent(text.len() as u64);
-        let mut response = Response::new(AnswerBody::Own(Some(text)));
+        if form == Form::Grpc {
+            record.answered(StatusCode::OK.as_u16());
+            return self.into_grpc();
+        }
+        record.answered(self.status.as_u16());
+        let text = Bytes::from(json!({ "detail": self.detail }).to_string());
+        let length = text.len() as u64;
+        let body = (form == Form::Json).then_some(text);
+        record.sent(body.as_ref().map_or(0, |_| length));
+        let mut response = Response::new(AnswerBody::own(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
+        response
+    }
+
+    /// A head that is the whole answer.
+    fn into_grpc(self) -> Response<AnswerBody> {
+        let mut response = Response::new(AnswerBody::own(None));
+        let status = grpc::Status::of(self.status);
+        *response.headers_mut() = grpc::status_fields(status, &self.detail);
+        let kind = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
         response
     }
 }

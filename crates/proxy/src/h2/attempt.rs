@@ -1,37 +1,75 @@
 //! One attempt to get an answer from one replica, and how it may fail.
 
+use std::error::Error;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
+use hyper::Response;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
 use tokio::time::timeout;
 
-use super::pool::{Pool, Sender, connect};
-use super::request_body::{RequestBody, UploadProgress};
+use super::headers::Head;
+use super::pool::{Http1Sender, Http2Slot, Pool, http1};
+use super::request_body::{RequestBody, Upload, UploadFailure, UploadProgress};
 use crate::clock;
 use crate::lease::Lease;
 
 /// How often it is looked whether the client still keeps the replica waiting.
 const UPLOAD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Over how long the pace of a body is measured.
+const UPLOAD_WINDOW: Duration = Duration::from_secs(30);
 
-/// The head of a replica's answer, and the connection it came on.
+/// The head of a replica's answer, and what it came on.
 pub(super) struct Reply {
     pub(super) response: Response<Incoming>,
-    pub(super) sender: Sender,
+    pub(super) carrier: Carrier,
+}
+
+/// What an answer comes on.
+pub(super) enum Carrier {
+    /// A connection that serves one request at a time.
+    Http1(Http1Sender),
+    /// One of the streams of a connection.
+    Http2(Http2Slot),
+}
+
+/// A request as it is given to one replica after the other.
+pub(super) struct Outgoing {
+    pub(super) head: Head,
+    pub(super) upload: Option<Rc<Upload>>,
+    /// Whether the replica is spoken to in HTTP/2.
+    pub(super) is_http2: bool,
+    /// Whether its body may come as slowly as it likes.
+    pub(super) may_pause: bool,
+}
+
+impl Outgoing {
+    /// Whether it may be sent again though a replica may have read it.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.upload.is_none() && super::headers::is_idempotent(&self.head.method)
+    }
+
+    /// Whether it is all here still, for another attempt.
+    pub(super) fn is_whole(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.is_whole())
+    }
+
+    fn progress(&self) -> Option<&UploadProgress> {
+        self.upload.as_ref().map(|upload| &**upload.progress())
+    }
 }
 
 /// Why there is no answer, told by what the replica may have seen.
+#[derive(Debug)]
 pub(super) enum Failure {
     /// No connection: the replica saw nothing.
-    NotConnected {
-        request: Request<RequestBody>,
-        error: String,
-    },
+    NotConnected { error: String },
     /// A kept connection was closed before a byte was written: the replica saw nothing.
-    Unsent { request: Request<RequestBody> },
+    Unsent,
+    /// The replica says that it has not looked at the request and will not (RFC 9113 section 8.7).
+    Refused,
     /// The replica may have read the request and even done what it asks for.
     Lost {
         error: String,
@@ -39,74 +77,182 @@ pub(super) enum Failure {
     },
     /// The replica said nothing for the stream timeout.
     Silent,
-    /// The client stopped in the middle of its body.
-    ClientGone,
+    /// The client sent its body too slowly.
+    ClientSlow,
+    /// The body of the client cannot be passed on.
+    Body(UploadFailure),
 }
 
-/// Sends `request` to the replica of `lease`, on a kept connection if `kept_connections` and there
-/// is one. `repeatable` says whether it may be sent again after it may have been read.
+/// Sends a request to the replica of `lease`, on a kept connection of HTTP/1.1 if `kept_connections` and there is one.
 pub(super) async fn attempt(
     pool: &Pool,
     lease: &Lease,
-    request: Request<RequestBody>,
+    outgoing: &Outgoing,
     kept_connections: bool,
-    repeatable: bool,
 ) -> Result<Reply, Failure> {
+    if outgoing.is_http2 {
+        attempt_http2(pool, lease, outgoing).await
+    } else {
+        attempt_http1(pool, lease, outgoing, kept_connections).await
+    }
+}
+
+async fn attempt_http1(
+    pool: &Pool,
+    lease: &Lease,
+    outgoing: &Outgoing,
+    kept_connections: bool,
+) -> Result<Reply, Failure> {
+    let (upstream, settings) = (lease.upstream(), lease.settings());
     let kept = if kept_connections {
-        pool.take(lease.upstream(), repeatable).await
+        pool.http1.take(upstream, outgoing.is_repeatable()).await
     } else {
         None
     };
     let kept_connection = kept.is_some();
     let mut sender = match kept {
         Some(sender) => sender,
-        None => match connect(lease.upstream().address).await {
-            Ok(sender) => sender,
-            Err(error) => {
-                let error = format!("cannot connect to {}: {error}", lease.upstream().address);
-                return Err(Failure::NotConnected { request, error });
-            }
-        },
+        None => http1::connect(upstream, settings.connect_timeout)
+            .await
+            .map_err(|error| Failure::NotConnected { error })?,
     };
-    let progress = request.body().progress();
-    let answer = sender.try_send_request(request);
-    let Some(answer) = unless_silent(lease.stream_timeout(), progress.as_deref(), answer).await
-    else {
-        return Err(Failure::Silent);
+    let trailers = outgoing.head.is_chunked().then(|| sender.trailers.clone());
+    let body = match &outgoing.upload {
+        Some(upload) => upload.attempt(trailers),
+        None => RequestBody::empty(),
     };
-    let mut failed = match answer {
-        Ok(response) => return Ok(Reply { response, sender }),
-        Err(failed) => failed,
-    };
-    if progress.is_some_and(|progress| progress.has_failed()) {
-        return Err(Failure::ClientGone);
+    let answer = sender.try_send(outgoing.head.to_http1(body));
+    match wait_for(answer, lease, outgoing).await? {
+        Ok(response) => {
+            let carrier = Carrier::Http1(sender);
+            Ok(Reply { response, carrier })
+        }
+        Err(failed) => Err(why(failed, kept_connection, outgoing)),
     }
-    let error = describe(failed.error());
-    Err(match failed.take_message() {
-        Some(request) if kept_connection => Failure::Unsent { request },
-        Some(request) => Failure::NotConnected { request, error },
-        None => Failure::Lost {
-            error,
+}
+
+async fn attempt_http2(pool: &Pool, lease: &Lease, outgoing: &Outgoing) -> Result<Reply, Failure> {
+    let (upstream, settings) = (lease.upstream(), lease.settings());
+    let slot = pool
+        .http2
+        .reserve(upstream, settings.connect_timeout)
+        .await
+        .map_err(|error| Failure::NotConnected { error })?;
+    let body = match &outgoing.upload {
+        Some(upload) => upload.attempt(None),
+        None => RequestBody::empty(),
+    };
+    let answer = slot.try_send(outgoing.head.to_http2(body, upstream.address));
+    let answer = wait_for(answer, lease, outgoing).await;
+    match answer {
+        Ok(Ok(response)) => {
+            let carrier = Carrier::Http2(slot);
+            Ok(Reply { response, carrier })
+        }
+        Ok(Err(failed)) => {
+            let failure = why(failed, slot.is_kept, outgoing);
+            // A single stream may be refused for want of room; all else says that the connection is of no use.
+            if !matches!(failure, Failure::Body(_)) {
+                slot.shun();
+            }
+            Err(failure)
+        }
+        Err(failure) => {
+            if matches!(failure, Failure::Silent) {
+                slot.shun();
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// The outcome of sending; an error where somebody kept it waiting for too long.
+async fn wait_for<T>(
+    answer: impl Future<Output = T>,
+    lease: &Lease,
+    outgoing: &Outgoing,
+) -> Result<T, Failure> {
+    let least = match outgoing.may_pause {
+        true => 0,
+        false => lease.settings().min_upload_bytes_per_second,
+    };
+    unless_silent(lease.stream_timeout(), outgoing.progress(), least, answer).await
+}
+
+/// Tells what a failure of hyper's means.
+fn why(
+    mut failed: hyper::client::conn::TrySendError<hyper::Request<RequestBody>>,
+    kept_connection: bool,
+    outgoing: &Outgoing,
+) -> Failure {
+    if let Some(failure) = outgoing.progress().and_then(UploadProgress::failure) {
+        return Failure::Body(failure);
+    }
+    let unsent = failed.take_message().is_some();
+    let error = failed.error();
+    if is_refusal(error) {
+        return Failure::Refused;
+    }
+    let text = describe(error);
+    match (unsent, kept_connection) {
+        (true, true) => Failure::Unsent,
+        (true, false) => Failure::NotConnected { error: text },
+        (false, kept_connection) => Failure::Lost {
+            error: text,
             kept_connection,
         },
+    }
+}
+
+/// Whether the replica says that it has not processed the request: it refused the stream, or its GOAWAY named a lower one
+/// as the last (RFC 9113 section 8.7). h2 gives the error of a GOAWAY to no other streams.
+fn is_refusal(error: &hyper::Error) -> bool {
+    h2_error(error).is_some_and(|error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (refused || error.is_go_away())
     })
 }
 
-/// The output of `answer`; `None` once the replica was silent for `limit`, not counting the time in
-/// which it waits for the client's body.
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// The output of `answer`, unless the replica was silent for `limit`, not counting the time in which it waits for the
+/// client's body, or that body comes with less than `least` bytes per second.
 async fn unless_silent<T>(
     limit: Duration,
     upload: Option<&UploadProgress>,
+    least: u64,
     answer: impl Future<Output = T>,
-) -> Option<T> {
+) -> Result<T, Failure> {
     let started = clock::monotonic_micros();
     let mut answer = pin!(answer);
     let mut wait = limit;
+    let mut window = (started, 0);
     loop {
-        if let Ok(output) = timeout(wait, answer.as_mut()).await {
-            return Some(output);
+        if let Some(upload) = upload {
+            // Whether the client keeps it waiting is known only by looking.
+            wait = wait.min(UPLOAD_CHECK_INTERVAL);
+            let age = clock::monotonic_micros().saturating_sub(window.0);
+            if Duration::from_micros(age) >= UPLOAD_WINDOW {
+                let sent = upload.bytes().saturating_sub(window.1);
+                if upload.is_waiting_for_client() && sent < least * UPLOAD_WINDOW.as_secs() {
+                    return Err(Failure::ClientSlow);
+                }
+                window = (clock::monotonic_micros(), upload.bytes());
+            }
         }
-        wait = silence_left(limit, upload, started)?;
+        if let Ok(output) = timeout(wait, answer.as_mut()).await {
+            return Ok(output);
+        }
+        wait = silence_left(limit, upload, started).ok_or(Failure::Silent)?;
     }
 }
 
@@ -138,6 +284,3 @@ pub(super) fn describe(error: &hyper::Error) -> String {
     }
     text
 }
-
-/// Shared knowledge of how the sending of a request's body goes; `None` where it has none.
-pub(super) type Upload = Option<Arc<UploadProgress>>;

@@ -1,19 +1,24 @@
-//! What a proxy changes in the head of a message (RFC 9110 section 7.6, RFC 9112 section 3).
+//! What a proxy changes in the head of a message (RFC 9110 section 7.6, RFC 9112 section 3, RFC 9113 section 8).
 //!
 //! Requests: the target becomes origin-form with path and query byte for byte; headers that concern
-//! one connection only are removed; `X-Forwarded-For` is extended, `X-Forwarded-Proto` and
-//! `X-Forwarded-Host` are set where absent. `Host` stays as received. Answers: headers of one
-//! connection are removed, nothing is added.
+//! one connection only are removed (hyper refuses requests over HTTP/2 that have any, RFC 9113 section 8.2.2);
+//! `X-Forwarded-For` is extended, `X-Forwarded-Proto` and `X-Forwarded-Host` are set where absent. `Host` stays as received.
+//! Answers: headers of one connection are removed, nothing is added.
 
+use balance::session_hash;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, Method, Uri, Version, request, response};
-use hyper::{Response, StatusCode};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, StatusCode, Uri, Version, request, response};
+use hyper::Request;
+use spec::SessionAffinity;
 
-use super::answer::{AnswerBody, OwnAnswer};
-use crate::h1::new_request_id;
-use crate::log::RequestRecord;
+use super::answer::OwnAnswer;
+use super::request_body::RequestBody;
+use crate::h1::{cookie, new_request_id};
+use crate::keys::Keys;
 use crate::peer::Peer;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -38,9 +43,19 @@ impl Rejection {
         }
     }
 
-    pub(super) fn into_answer(self, record: RequestRecord) -> Response<AnswerBody> {
-        OwnAnswer::rejected(self.status, self.detail).into_response(record)
+    pub(super) fn into_answer(self) -> OwnAnswer {
+        OwnAnswer::rejected(self.status, self.detail)
     }
+}
+
+/// The head of a request as all replicas get it, whatever they speak.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    target: PathAndQuery,
+    has_body: bool,
+    takes_trailers: bool,
 }
 
 /// Whether doing it twice is the same as doing it once (RFC 9110 section 9.2.2).
@@ -51,44 +66,119 @@ pub(super) fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-/// Makes the head of a client's request the head of a request to a replica.
-pub(super) fn prepare_request(
-    parts: &mut request::Parts,
-    peer: &Peer,
-    has_body: bool,
-) -> Result<(), Rejection> {
-    if parts.method == Method::CONNECT {
-        let detail = "CONNECT is for forward proxies; this is an endpoint of a service";
-        return Err(Rejection {
-            status: StatusCode::NOT_IMPLEMENTED,
-            detail,
-        });
+impl Head {
+    /// Makes the head of a client's request the head of a request to a replica.
+    pub(super) fn of(
+        mut parts: request::Parts,
+        peer: &Peer,
+        has_body: bool,
+    ) -> Result<Self, Rejection> {
+        if parts.method == Method::CONNECT {
+            let detail = "CONNECT is for forward proxies; this is an endpoint of a service";
+            return Err(Rejection {
+                status: StatusCode::NOT_IMPLEMENTED,
+                detail,
+            });
+        }
+        set_host(&mut parts)?;
+        let target = take_target(&parts)?;
+        let mut headers = parts.headers;
+        let takes_trailers = has_option(&headers, &TE, "trailers");
+        remove_connection_headers(&mut headers);
+        join_cookies(&mut headers);
+        add_forwarded(&mut headers, peer);
+        Ok(Self {
+            method: parts.method,
+            headers,
+            target,
+            has_body,
+            takes_trailers,
+        })
     }
-    set_host(parts)?;
-    set_origin_form(parts)?;
-    parts.version = Version::HTTP_11;
 
-    let headers = &mut parts.headers;
-    let takes_trailers = has_option(headers, &TE, "trailers");
-    remove_connection_headers(headers);
-    if takes_trailers {
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+    /// Whether the body has no announced length, so that it may have trailers in HTTP/1.1.
+    pub(super) fn is_chunked(&self) -> bool {
+        self.has_body && !self.headers.contains_key(CONTENT_LENGTH)
     }
-    if has_body && !headers.contains_key(CONTENT_LENGTH) {
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+
+    /// The request for a replica that speaks HTTP/1.1.
+    pub(super) fn to_http1(&self, body: RequestBody) -> Request<RequestBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.target.clone());
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        if self.takes_trailers {
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if self.is_chunked() {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        request
     }
-    add_forwarded(headers, peer);
-    Ok(())
+
+    /// The request for a replica that speaks HTTP/2 (RFC 9113 section 8.3.1). A host that is no authority, as none at
+    /// all, is replaced by `address`.
+    pub(super) fn to_http2(
+        &self,
+        body: RequestBody,
+        address: std::net::SocketAddr,
+    ) -> Request<RequestBody> {
+        let mut request = Request::new(body);
+        *request.version_mut() = Version::HTTP_2;
+        *request.method_mut() = self.method.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        let host = headers.remove(HOST);
+        let authority = host
+            .and_then(|host| Authority::try_from(host.as_bytes()).ok())
+            .or_else(|| Authority::try_from(address.to_string()).ok());
+        if self.takes_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = authority;
+        uri.path_and_query = Some(self.target.clone());
+        // It has all three parts, so it is one.
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        request
+    }
+}
+
+/// Whether the client may use the endpoint. The key is meant for the endpoint and stays here.
+pub(super) fn admit(headers: &mut HeaderMap, keys: Option<&Keys>) -> bool {
+    let Some(keys) = keys else {
+        return true;
+    };
+    let mut shown = headers.get_all(AUTHORIZATION).iter();
+    let first = shown.next().map(HeaderValue::as_bytes);
+    let admitted = shown.next().is_none() && keys.admit(first);
+    headers.remove(AUTHORIZATION);
+    admitted
+}
+
+/// The hash of the value by which the session of a request is known.
+pub(super) fn session(headers: &HeaderMap, affinity: &SessionAffinity) -> Option<u64> {
+    let value = match affinity {
+        SessionAffinity::Header(name) => headers.get(name.as_str()).map(HeaderValue::as_bytes),
+        SessionAffinity::Cookie(name) => headers
+            .get_all(COOKIE)
+            .iter()
+            .find_map(|cookies| cookie(cookies.as_bytes(), name.as_bytes())),
+    };
+    value.filter(|value| !value.is_empty()).map(session_hash)
 }
 
 /// Makes the head of a replica's answer the head of the answer to the client.
 pub(super) fn clean_answer(parts: &mut response::Parts) {
     remove_connection_headers(&mut parts.headers);
-    parts.version = Version::HTTP_11;
+    parts.version = Version::HTTP_2;
 }
 
-/// One `Host` (RFC 9112 section 3.2): an absolute target overrules it, HTTP/1.0 may lack it.
+/// One `Host` (RFC 9112 section 3.2): an absolute target overrules it, HTTP/1.0 may lack it. In HTTP/2 it may not differ from
+/// the target's (RFC 9113 section 8.3.1).
 fn set_host(parts: &mut request::Parts) -> Result<(), Rejection> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let first = hosts.next();
@@ -101,6 +191,9 @@ fn set_host(parts: &mut request::Parts) -> Result<(), Rejection> {
         HeaderValue::from_str(host)
     });
     match (authority, first) {
+        (Some(Ok(host)), Some(other)) if parts.version == Version::HTTP_2 && host != other => {
+            return Err(Rejection::bad("Host and :authority name different hosts"));
+        }
         (Some(Ok(host)), _) => {
             parts.headers.insert(HOST, host);
         }
@@ -116,21 +209,33 @@ fn set_host(parts: &mut request::Parts) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Leaves path and query, byte for byte, of whatever form the target has.
-fn set_origin_form(parts: &mut request::Parts) -> Result<(), Rejection> {
+/// Path and query, byte for byte, of whatever form the target has.
+fn take_target(parts: &request::Parts) -> Result<PathAndQuery, Rejection> {
     const NO_PATH: Rejection = Rejection::bad("the target of the request has no path");
     let target = parts.uri.path_and_query().ok_or(NO_PATH)?;
     let is_path = target.as_str().starts_with('/');
     let is_server = target.as_str() == "*" && parts.method == Method::OPTIONS;
-    if !is_path && !is_server {
-        return Err(NO_PATH);
+    if is_path || is_server {
+        Ok(target.clone())
+    } else {
+        Err(NO_PATH)
     }
-    if parts.uri.authority().is_some() {
-        let mut origin_form = http::uri::Parts::default();
-        origin_form.path_and_query = Some(target.clone());
-        parts.uri = Uri::from_parts(origin_form).map_err(|_| NO_PATH)?;
+}
+
+/// HTTP/2 may send the cookies of a request one by one, which nothing else does (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
     }
-    Ok(())
+    let cookies: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    // Joined values are a value.
+    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// Removes the headers that concern one connection only (RFC 9110 section 7.6.1) and those that

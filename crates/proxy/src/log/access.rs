@@ -113,10 +113,6 @@ impl RequestRecord {
         self.upload = upload;
     }
 
-    pub(crate) fn upload(&self) -> Option<Arc<UploadProgress>> {
-        self.upload.clone()
-    }
-
     /// The request is given to this replica.
     pub(crate) fn attempt(&mut self, upstream: &Upstream) {
         self.attempts += 1;

@@ -66,6 +66,20 @@ fn count(service: &Service, replica: ReplicaId) -> Option<u32> {
 }
 
 #[test]
+fn a_replica_has_no_more_requests_than_it_may_whatever_threads_saw_when_they_chose() {
+    let service = service(&[1]);
+    let mut limited = table(2, &[1]);
+    limited.load_balancer.max_requests_per_replica = Some(2);
+    service.swap(limited);
+    let view = Rc::new(service.view());
+    let taken = [(); 3].map(|()| Lease::take(&view, 0));
+    assert_eq!(taken.each_ref().map(Option::is_some), [true, true, false]);
+    assert_eq!(count(&service, 1), Some(2));
+    drop(taken);
+    assert_eq!(count(&service, 1), Some(0));
+}
+
+#[test]
 fn counts_survive_a_change_of_the_table_and_a_return() {
     let service = service(&[1]);
     let lease = lease(&service).unwrap();

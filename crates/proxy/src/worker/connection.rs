@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::buffer::Input;
-use crate::connections::{Connections, Counted, Crowded};
+use crate::connections::{Connections, Crowded};
 use crate::endpoint::Endpoint;
 use crate::h1;
 use crate::h2;
@@ -22,52 +22,45 @@ use crate::peer::Peer;
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
 /// Serves one connection until either side closes it.
-pub(super) async fn serve_connection(
+pub(super) fn serve_connection(
     stream: TcpStream,
     address: SocketAddr,
     endpoint: Rc<Endpoint>,
-) {
+) -> impl Future<Output = ()> {
     let view = endpoint.view();
     let settings = &view.published.settings;
-    let counted = match Connections::enter(&endpoint.service, settings, address.ip()) {
-        Ok(counted) => counted,
-        Err(crowded) => return turn_away(stream, crowded).await,
-    };
-    if view.published.table.tls.is_none() {
-        drop(view);
-        return serve_plain(stream, address, endpoint, counted).await;
-    }
-    let head_timeout = settings.head_timeout;
+    let counted = Connections::enter(&endpoint.service, settings, address.ip());
+    let is_tls = view.published.table.tls.is_some();
+    let handshake_timeout = settings.head_timeout;
+    let peer = Peer::new(address, is_tls);
     drop(view);
-    // Without a certificate there is no serving in clear instead.
-    if let Some(config) = endpoint.service.tls() {
-        let tls = serve_tls(stream, address, endpoint, config, head_timeout);
-        // In a box: it is large, and plain connections need not be.
-        Box::pin(tls).await;
-    }
-    drop(counted);
-}
-
-async fn serve_plain(
-    stream: TcpStream,
-    address: SocketAddr,
-    endpoint: Rc<Endpoint>,
-    _counted: Counted,
-) {
-    let peer = Peer::new(address, false);
-    if let Some((stream, input)) = h1::serve(stream, peer, &endpoint).await {
-        Box::pin(h2::serve(stream, input, peer, endpoint)).await;
+    // Only the plain path is not in a box: it is what a task of a connection is meant to be as large as.
+    async move {
+        match (counted, is_tls) {
+            (Err(crowded), _) => Box::pin(turn_away(stream, crowded)).await,
+            (Ok(_counted), false) => {
+                if let Some((stream, input)) = h1::serve(stream, peer, &endpoint).await {
+                    Box::pin(h2::serve(stream, input, peer, endpoint)).await;
+                }
+            }
+            (Ok(_counted), true) => {
+                // Without a certificate there is no serving in clear instead.
+                if let Some(config) = endpoint.service.tls() {
+                    let tls = serve_tls(stream, peer, endpoint, config, handshake_timeout);
+                    Box::pin(tls).await;
+                }
+            }
+        }
     }
 }
 
 async fn serve_tls(
     stream: TcpStream,
-    address: SocketAddr,
+    peer: Peer,
     endpoint: Rc<Endpoint>,
     config: Arc<ServerConfig>,
     handshake_timeout: Duration,
 ) {
-    let peer = Peer::new(address, true);
     let handshake = TlsAcceptor::from(config).accept(stream);
     let Ok(Ok(stream)) = timeout(handshake_timeout, handshake).await else {
         return;
@@ -105,4 +98,20 @@ async fn turn_away(mut stream: TcpStream, crowded: Crowded) {
         std::io::Result::Ok(())
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What a connection costs while it waits is, beside the sockets' own, the size of its task.
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        let size = size_of_future(serve_connection);
+        assert!(size <= 800, "{size}");
+    }
 }

@@ -402,7 +402,7 @@ impl Registry {
         });
         let drained: Vec<_> = drained.collect();
         for entry in self.entries.values() {
-            entry.service.closing().cancel();
+            entry.service.end_connections();
         }
         for done in drained {
             let _ = done.await;

@@ -194,8 +194,7 @@ impl ServingThread {
             }
         }
         let before = self.endpoints.len();
-        self.endpoints
-            .retain(|_, endpoint| !endpoint.service.closing().is_cancelled());
+        self.endpoints.retain(|_, endpoint| !endpoint.is_closing());
         if self.endpoints.len() < before {
             deadline::wake_all();
         }

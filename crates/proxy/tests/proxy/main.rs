@@ -2,6 +2,7 @@
 //!
 //! The processes are this test program itself, started again with one of the two roles below.
 
+mod affinity;
 mod connections;
 mod control;
 mod desync;
@@ -9,11 +10,23 @@ mod draining;
 mod failures;
 mod forwarding;
 mod framing;
+mod grpc;
+mod health;
 mod hostile_replicas;
+mod http2;
+mod http2_limits;
+mod http2_replicas;
+mod keys;
+mod limits;
 mod logs;
 mod processes;
+mod queue;
 mod selection;
+mod settings;
 mod support;
+mod timeouts;
+mod tls;
+mod translated;
 mod upgrades;
 
 use std::path::PathBuf;

@@ -1,12 +1,17 @@
 //! What the tests stand on: a proxy of two processes, a controller, replicas and clients over plain
 //! sockets.
 
+pub(crate) mod black_hole;
 pub(crate) mod client;
 pub(crate) mod controller;
+pub(crate) mod grpc;
+pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod process;
 pub(crate) mod recorder;
 pub(crate) mod replica;
+pub(crate) mod settings;
+pub(crate) mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};

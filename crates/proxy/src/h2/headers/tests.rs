@@ -1,4 +1,4 @@
-use http::Request;
+use http::{Request, Response};
 
 use super::*;
 
@@ -8,10 +8,15 @@ fn peer() -> Peer {
     Peer::new(format!("{PEER}:1").parse().unwrap(), false)
 }
 
+/// The head for a replica that speaks HTTP/1.1.
 fn prepared(request: request::Builder) -> Result<request::Parts, Rejection> {
-    let (mut parts, ()) = request.body(()).unwrap().into_parts();
-    prepare_request(&mut parts, &peer(), false)?;
-    Ok(parts)
+    let head = head(request)?;
+    Ok(head.to_http1(RequestBody::empty()).into_parts().0)
+}
+
+fn head(request: request::Builder) -> Result<Head, Rejection> {
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    Head::of(parts, &peer(), false)
 }
 
 fn get(target: &str) -> request::Builder {
@@ -149,4 +154,42 @@ fn an_answer_keeps_its_cookies_apart_and_loses_its_connection_headers() {
     let cookies: Vec<_> = parts.headers.get_all("set-cookie").iter().collect();
     assert_eq!(cookies, ["a=1", "b=2"]);
     assert_eq!(parts.headers.len(), 3, "{:?}", parts.headers);
+}
+
+#[test]
+fn a_request_for_http_2_has_its_host_in_the_target() {
+    let address = "198.51.100.9:8080".parse().unwrap();
+    for (host, authority) in [("example.org", "example.org"), ("", "198.51.100.9:8080")] {
+        let request = Request::builder().uri("/a?b").header("host", host);
+        let request = request.header("te", "trailers").header("connection", "te");
+        let request = head(request)
+            .unwrap()
+            .to_http2(RequestBody::empty(), address);
+        assert_eq!(request.uri().to_string(), format!("http://{authority}/a?b"));
+        assert_eq!(request.headers()["te"], "trailers");
+        for gone in ["host", "connection"] {
+            assert!(!request.headers().contains_key(gone), "{gone}");
+        }
+    }
+}
+
+#[test]
+fn host_and_authority_must_agree_in_http_2() {
+    let request = || {
+        Request::builder()
+            .uri("http://a.example/")
+            .version(Version::HTTP_2)
+    };
+    assert!(head(request().header("host", "a.example")).is_ok());
+    assert!(head(request()).is_ok());
+    let differing = head(request().header("host", "b.example"));
+    assert_eq!(differing.unwrap_err().status, StatusCode::BAD_REQUEST);
+}
+
+#[test]
+fn cookies_that_came_apart_are_one_header() {
+    let request = get("/").header("cookie", "a=1").header("cookie", "b=2");
+    let headers = prepared(request).unwrap().headers;
+    let cookies: Vec<_> = headers.get_all("cookie").iter().collect();
+    assert_eq!(cookies, ["a=1; b=2"]);
 }

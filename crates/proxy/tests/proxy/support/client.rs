@@ -2,6 +2,9 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use super::PATIENCE;
 use super::message::{Body, Head, read_chunk, read_headers};
@@ -17,6 +20,12 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.bytes.clone()).unwrap()
+    }
+
+    /// What an answer of the proxy's own says.
+    pub(crate) fn detail(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body.bytes).unwrap();
+        body["detail"].as_str().unwrap().to_owned()
     }
 }
 
@@ -34,9 +43,13 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self {
+        Ok(Self::over(stream))
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self {
             reader: BufReader::new(stream),
-        })
+        }
     }
 
     pub(crate) fn send(&mut self, text: &str) {
@@ -98,6 +111,15 @@ impl Client {
 
     pub(crate) fn end_sending(&mut self) {
         self.reader.get_mut().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Whether anything comes within `span`: an answer, or the end.
+    pub(crate) fn hears_within(&mut self, span: Duration) -> bool {
+        let stream = self.reader.get_ref();
+        stream.set_read_timeout(Some(span)).unwrap();
+        let heard = stream.peek(&mut [0]).is_ok();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        heard
     }
 
     /// Whether the other side ends the connection without another byte.
