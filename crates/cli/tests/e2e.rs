@@ -12,6 +12,8 @@ mod faults;
 mod keys;
 #[path = "e2e/kills.rs"]
 mod kills;
+#[path = "e2e/metrics.rs"]
+mod metrics;
 #[path = "e2e/refusals.rs"]
 mod refusals;
 #[path = "e2e/server.rs"]

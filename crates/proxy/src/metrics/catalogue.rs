@@ -36,7 +36,7 @@ pub(super) const IN_FLIGHT: Metric = metric(
 pub(super) const RETRIES: Metric = metric(
     "skyserve_retries_total",
     "counter",
-    "Requests that were sent again because this replica failed.",
+    "Attempts at this replica that failed and were followed by another, one on a kept connection that had been closed included.",
 );
 pub(super) const EJECTIONS: Metric = metric(
     "skyserve_ejections_total",

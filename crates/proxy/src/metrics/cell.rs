@@ -14,8 +14,10 @@ pub(super) fn class_of(status: u16) -> usize {
     usize::from(status / 100).min(CLASSES.len() - 1)
 }
 
-/// Counts of one thread for one replica and version.
+/// Counts of one thread for one replica and version. On cache lines of its own, as all cells: no other thread's counts are
+/// beside them.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(super) struct ReplicaCell {
     /// Those that have occurred.
     pub(super) classes: [OnceLock<Box<ClassCell>>; CLASSES.len()],
@@ -29,6 +31,7 @@ pub(super) struct ReplicaCell {
 
 /// Requests that ended with a status of one class.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(super) struct ClassCell {
     /// Of the whole request.
     pub(super) duration: Histogram,
@@ -54,6 +57,7 @@ impl ReplicaCell {
 
 /// Counts of one thread for a service, whatever the replica.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(super) struct ServiceCell {
     /// As [`Reason::ALL`].
     pub(super) refused: [Count; Reason::ALL.len()],

@@ -10,6 +10,7 @@ use plan::routing::ProxyCommand;
 use rustix::process::Signal;
 
 use crate::support::client::{Client, get, request};
+use crate::support::message::Head;
 use crate::support::process::{Proxy, signal};
 use crate::support::replica::{Replica, Then};
 use crate::support::{PATIENCE, eventually, free_address, numbered_table, table};
@@ -397,33 +398,54 @@ fn a_request_is_known_by_its_id() {
     let replica = Replica::named("x");
     let (proxy, _controller, endpoint) = Proxy::serving(&[replica.address]);
     let long = "i".repeat(1000);
-    for id in ["given-1", "", "say \"\\\u{fc}\"", &long] {
-        request(endpoint, "GET", "/", &format!("X-Request-Id: {id}\r\n"));
+    for (path, headers) in [
+        ("/given", "X-Request-Id: given-1\r\n"),
+        ("/odd", "X-Request-Id: say \"\\\u{fc}\"\r\n"),
+        ("/twice", "X-Request-Id: first\r\nx-request-id: second\r\n"),
+        ("/empty", "X-Request-Id:\r\n"),
+        ("/none", ""),
+        ("/long", &format!("X-Request-Id: {long}\r\n")),
+    ] {
+        let answer = request(endpoint, "GET", path, headers);
+        assert_eq!(answer.head.get("x-request-id"), None);
     }
-    let answer = get(endpoint);
-    assert_eq!(answer.head.get("x-request-id"), None);
-    let lines = proxy.accesses(5);
-    let logged = |index: usize| lines[index]["request_id"].as_str().unwrap().to_owned();
+    let lines = proxy.accesses(6);
+    let logged = |path: &str| -> String {
+        let line = lines.iter().find(|line| line["path"] == path).unwrap();
+        assert_eq!(line["protocol"], "HTTP/1.1");
+        line["request_id"].as_str().unwrap().to_owned()
+    };
     let heads = replica.heads();
-    let passed = |index: usize| heads[index].get("x-request-id").unwrap().to_owned();
-    let mut seen: Vec<(String, String)> =
-        (0..5).map(|index| (logged(index), passed(index))).collect();
-    // Threads hand on their lines one after the other, so only the pairs are known.
-    let ids: BTreeSet<String> = seen.iter().map(|(_, passed)| passed.clone()).collect();
-    for (logged, _) in &mut seen {
-        let full = if logged.len() == 128 {
-            long.clone()
-        } else {
-            logged.clone()
-        };
-        assert!(ids.contains(&full), "{full:?} in {ids:?}");
+    let passed = |path: &str| -> Vec<&str> {
+        let is_it = |head: &&Head| head.first_line.contains(path);
+        heads.iter().find(is_it).unwrap().all("x-request-id")
+    };
+    for (path, ids) in [
+        ("/given", &["given-1"][..]),
+        ("/odd", &["say \"\\\u{fc}\""]),
+        ("/twice", &["first", "second"]),
+    ] {
+        assert_eq!(passed(path), ids, "{path}");
+        assert_eq!(logged(path), ids[0], "{path}");
     }
-    for given in ["given-1", "say \"\\\u{fc}\"", &long] {
-        assert!(ids.contains(given), "{ids:?}");
+    for path in ["/empty", "/none"] {
+        assert_eq!(passed(path), [logged(path)], "{path}");
+        assert_eq!(logged(path).len(), 32, "{path}");
     }
-    let made: Vec<&String> = ids.iter().filter(|id| id.len() == 32).collect();
-    assert_eq!(made.len(), 2, "{ids:?}");
-    assert_eq!(lines[0]["protocol"], "HTTP/1.1");
+    assert_ne!(logged("/empty"), logged("/none"));
+    assert_eq!(passed("/long"), [long.as_str()]);
+    assert_eq!(logged("/long"), long[..128]);
+}
+
+#[test]
+fn an_id_that_concerns_the_connection_alone_is_replaced() {
+    let replica = Replica::named("x");
+    let (proxy, _controller, endpoint) = Proxy::serving(&[replica.address]);
+    let headers = "X-Request-Id: mine\r\nConnection: x-request-id\r\n";
+    request(endpoint, "GET", "/", headers);
+    let passed = replica.heads()[0].get("x-request-id").unwrap().to_owned();
+    assert_ne!(passed, "mine");
+    assert_eq!(proxy.accesses(1)[0]["request_id"], passed.as_str());
 }
 
 #[test]
