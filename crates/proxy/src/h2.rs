@@ -50,7 +50,7 @@ pub(crate) use self::pool::Pool;
 pub(crate) use self::request_body::{ClientBody, UploadProgress};
 pub(crate) use self::serve::serve;
 
-use self::answer::{Form, OwnAnswer};
+use self::answer::Form;
 use self::attempt::{Failure, Outgoing, Reply, attempt};
 use self::client_stream::ClientStream;
 use self::headers::Head;
@@ -59,6 +59,7 @@ use self::request_body::{Upload, UploadFailure};
 use crate::endpoint::{Affinity, Endpoint};
 use crate::lease::Lease;
 use crate::log::RequestRecord;
+use crate::own_answer::OwnAnswer;
 use crate::peer::Peer;
 
 /// Attempts per request, on replicas that take no connection included.
@@ -163,6 +164,10 @@ struct Attempts {
     replays: usize,
     /// What the last replica that may have read the request failed with.
     reached: Option<String>,
+    /// Where it stood in the line.
+    place: Option<u64>,
+    /// Attempts since it last stood there.
+    count: usize,
 }
 
 impl Attempts {
@@ -234,7 +239,7 @@ impl Attempts {
         if outgoing.is_whole() {
             Ok(())
         } else {
-            Err(OwnAnswer::refused())
+            Err(OwnAnswer::refused_by_all())
         }
     }
 }
@@ -247,18 +252,20 @@ async fn route(
     record: &mut RequestRecord,
 ) -> Result<(Lease, Reply), OwnAnswer> {
     let mut attempts = Attempts::default();
-    for _ in 0..MAX_ATTEMPTS {
+    while attempts.count < MAX_ATTEMPTS {
         let lease = match attempts.select(endpoint, affinity) {
             Some(lease) => lease,
             None if attempts.reached.is_some() || !attempts.refused.is_empty() => break,
             None => {
-                let tried = !std::mem::take(&mut attempts.tried).is_empty();
                 record.waits();
-                let waited = queue::wait(endpoint, affinity, record.started(), tried).await;
+                let (tried, place) = (&mut attempts.tried, &mut attempts.place);
+                let waited = queue::wait(endpoint, affinity, record.started(), tried, place).await;
                 record.waited();
+                attempts.count = 0;
                 waited?
             }
         };
+        attempts.count += 1;
         record.attempt(lease.upstream());
         let kept_connections = !attempts.no_kept_connections;
         match attempt(&endpoint.pool, &lease, outgoing, kept_connections).await {
@@ -268,7 +275,7 @@ async fn route(
     }
     Err(match attempts.reached {
         Some(error) => OwnAnswer::replica_failed(&error, outgoing.is_repeatable()),
-        None if !attempts.refused.is_empty() => OwnAnswer::refused(),
+        None if !attempts.refused.is_empty() => OwnAnswer::refused_by_all(),
         None => OwnAnswer::no_replica(endpoint.service.name()),
     })
 }

@@ -50,6 +50,7 @@ mod keys;
 mod lease;
 mod log;
 mod metrics;
+mod own_answer;
 mod paths;
 mod peer;
 mod routing;

@@ -1,17 +1,12 @@
 //! Heads of answers to the client: a replica's, changed where a proxy must, and those of the proxy's own.
 
 use std::io::Write;
-use std::time::Duration;
 
-use http1::{AnswerHead, BodyLength, FieldName, Fields, Refusal};
-use serde_json::json;
+use http1::{AnswerHead, BodyLength, FieldName, Fields};
 
 use super::request::is_named;
 use crate::buffer::Text;
-use crate::log::Outcome;
-
-/// When a client that found no ready replica may ask again, in seconds.
-const RETRY_AFTER_SECONDS: u16 = 5;
+use crate::own_answer::{OwnAnswer, RETRY_AFTER_SECONDS};
 
 /// How the body of an answer reaches the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,118 +111,10 @@ fn start(head: &AnswerHead, bytes: &[u8]) -> Text {
     text
 }
 
-/// An answer of the proxy itself: JSON with a `detail`, as SkyServe's load balancer gives.
-#[derive(Debug)]
-pub(super) struct OwnAnswer {
-    pub(super) status: u16,
-    detail: String,
-    pub(super) outcome: Outcome,
-}
-
 impl OwnAnswer {
-    fn new(status: u16, outcome: Outcome, detail: String) -> Self {
-        Self {
-            status,
-            detail,
-            outcome,
-        }
-    }
-
-    pub(super) fn no_replica(service: &str) -> Self {
-        let detail = format!(
-            "No ready replicas. Use \"sky serve status {service}\" to check the replica status."
-        );
-        Self::new(503, Outcome::NoReplica, detail)
-    }
-
-    pub(super) fn queue_full(limit: u32) -> Self {
-        let detail = format!(
-            "No replica is free, and {limit} requests wait already (load_balancer.queue.max_requests)."
-        );
-        Self::new(503, Outcome::Shed, detail)
-    }
-
-    pub(super) fn all_busy(limit: u32) -> Self {
-        let detail = format!(
-            "Every replica has {limit} requests, as many as it may (load_balancer.max_requests_per_replica), and none \
-             may wait (load_balancer.queue.max_requests)."
-        );
-        Self::new(503, Outcome::Shed, detail)
-    }
-
-    pub(super) fn waited_in_vain(limit: Duration, service: &str) -> Self {
-        let detail = format!(
-            "No replica was free within {} seconds (load_balancer.queue.timeout_seconds). Use \"sky serve status \
-             {service}\" to check the replica status.",
-            limit.as_secs_f64()
-        );
-        Self::new(503, Outcome::Shed, detail)
-    }
-
-    pub(super) fn closed() -> Self {
-        let detail = "The endpoint was closed or restarted while the request waited. Ask again.";
-        Self::new(503, Outcome::Shed, detail.to_owned())
-    }
-
-    pub(super) fn unauthorised() -> Self {
-        let detail = "An API key is needed: \"Authorization: Bearer KEY\".".to_owned();
-        Self::new(401, Outcome::Rejected, detail)
-    }
-
-    pub(super) fn replica_failed(error: &str, repeatable: bool) -> Self {
-        let repeated = if repeatable {
-            "No other replica could answer."
-        } else {
-            "The request may have reached it, so it was not sent again."
-        };
-        let detail = format!("The replica failed before it answered ({error}). {repeated}");
-        Self::new(502, Outcome::ReplicaFailed, detail)
-    }
-
-    pub(super) fn silent(limit: Duration) -> Self {
-        let detail = format!(
-            "The replica did not answer within {} seconds (load_balancer.stream_timeout_seconds).",
-            limit.as_secs_f64()
-        );
-        Self::new(504, Outcome::Silent, detail)
-    }
-
-    pub(super) fn incomplete_request() -> Self {
-        let detail = "The body of the request ended before its announced length.".to_owned();
-        Self::new(400, Outcome::ClientGone, detail)
-    }
-
-    pub(super) fn slow_head(limit: Duration) -> Self {
-        let detail = format!(
-            "The head of the request did not come within {} seconds (load_balancer.head_timeout_seconds).",
-            limit.as_secs_f64()
-        );
-        Self::new(408, Outcome::ClientSlow, detail)
-    }
-
-    pub(super) fn slow_body(bytes_per_second: u64) -> Self {
-        let detail = format!(
-            "The body of the request came at less than {bytes_per_second} bytes per second \
-             (load_balancer.min_upload_bytes_per_second)."
-        );
-        Self::new(408, Outcome::ClientSlow, detail)
-    }
-
-    pub(super) fn too_large(limit: u64) -> Self {
-        let detail = format!(
-            "The body of the request has more than {limit} bytes (load_balancer.max_request_body_bytes)."
-        );
-        Self::new(413, Outcome::Rejected, detail)
-    }
-
-    pub(super) fn refused(refusal: Refusal) -> Self {
-        let detail = format!("Bad request: {refusal}.");
-        Self::new(refusal.status(), Outcome::Rejected, detail)
-    }
-
     /// Head and body; to HEAD the head alone.
     pub(super) fn compose(&self, to_head: bool, close: bool, is_1_1: bool) -> Text {
-        let body = json!({ "detail": self.detail }).to_string();
+        let body = self.json();
         let mut text = Text::new();
         // Writing to memory cannot fail.
         let _ = write!(
@@ -257,7 +144,7 @@ impl OwnAnswer {
 
     /// Bytes of the body.
     pub(super) fn body_bytes(&self) -> u64 {
-        json!({ "detail": self.detail }).to_string().len() as u64
+        self.json().len() as u64
     }
 }
 

@@ -9,7 +9,6 @@ use balance::PrefixChain;
 use balance::prompt::extract;
 use plan::routing::ReplicaId;
 
-use super::answer::OwnAnswer;
 use super::connection::{Client, Then};
 use super::exchange::{End, Exchange};
 use super::request::Request;
@@ -19,6 +18,7 @@ use crate::deadline::coarse_now;
 use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE};
 use crate::lease::Lease;
 use crate::log::{Outcome, RequestRecord};
+use crate::own_answer::OwnAnswer;
 use crate::routing::View;
 use crate::stream::Stream;
 use crate::upstream::connect;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use http1::Refusal;
 
-use super::answer::OwnAnswer;
 use super::attempt;
 use super::exchange::flow_of;
 use super::request::{Request, take_request};
@@ -16,6 +15,7 @@ use crate::buffer::{Input, Text};
 use crate::deadline::Deadline;
 use crate::endpoint::Endpoint;
 use crate::log::RequestRecord;
+use crate::own_answer::OwnAnswer;
 use crate::peer::Peer;
 use crate::stream::Stream;
 

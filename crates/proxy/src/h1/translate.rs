@@ -16,7 +16,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http1::{Method, Piece, TargetForm, read_request};
 use hyper::body::{Body as _, Frame};
 
-use super::answer::OwnAnswer;
 use super::body::{Body, with_fields};
 use super::connection::{Client, Then};
 use super::flow::Flow;
@@ -25,6 +24,7 @@ use crate::buffer::{Input, Text};
 use crate::endpoint::Endpoint;
 use crate::h2::{AnswerBody, BodySender, ClientBody, body_channel, forward_parts};
 use crate::log::RequestRecord;
+use crate::own_answer::OwnAnswer;
 use crate::stream::Stream;
 
 /// A client that takes nothing of its answer for this long is given up.

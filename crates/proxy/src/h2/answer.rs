@@ -5,22 +5,18 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Response, StatusCode};
-use serde_json::json;
 
 use super::client_stream::ClientStream;
 use super::grpc;
 use super::replica_body::ReplicaBody;
 use super::request_body::UploadFailure;
-use crate::log::{Outcome, RequestRecord};
-
-/// When a client that found no ready replica may ask again, in seconds.
-const RETRY_AFTER_SECONDS: u16 = 5;
+use crate::log::RequestRecord;
+use crate::own_answer::{OwnAnswer, RETRY_AFTER_SECONDS};
 
 /// The body of an answer to the client.
 pub(crate) struct AnswerBody {
@@ -119,105 +115,17 @@ pub(super) enum Form {
     Grpc,
 }
 
-/// An answer of the proxy itself: JSON with a `detail`, as SkyServe's load balancer gives, or a status of gRPC.
-#[derive(Debug)]
-pub(crate) struct OwnAnswer {
-    status: StatusCode,
-    detail: String,
-    outcome: Outcome,
-}
-
 impl OwnAnswer {
-    fn new(status: StatusCode, outcome: Outcome, detail: String) -> Self {
-        Self {
-            status,
-            detail,
-            outcome,
-        }
-    }
-
-    pub(super) fn no_replica(service: &str) -> Self {
-        let detail = format!(
-            "No ready replicas. Use \"sky serve status {service}\" to check the replica status."
-        );
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::NoReplica, detail)
-    }
-
-    pub(super) fn queue_full(limit: u32) -> Self {
-        let detail = format!(
-            "No replica is free, and {limit} requests wait already (load_balancer.queue.max_requests)."
-        );
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, detail)
-    }
-
-    pub(super) fn waited_in_vain(limit: Duration, service: &str) -> Self {
-        let detail = format!(
-            "No replica was free within {} seconds (load_balancer.queue.timeout_seconds). Use \"sky serve status \
-             {service}\" to check the replica status.",
-            limit.as_secs_f64()
-        );
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, detail)
-    }
-
-    pub(super) fn unauthorised() -> Self {
-        let detail = "An API key is needed: \"Authorization: Bearer KEY\".".to_owned();
-        Self::new(StatusCode::UNAUTHORIZED, Outcome::Rejected, detail)
-    }
-
-    pub(super) fn replica_failed(error: &str, repeatable: bool) -> Self {
-        let repeated = if repeatable {
-            "No other replica could answer."
-        } else {
-            "The request may have reached it, so it was not sent again."
-        };
-        let detail = format!("The replica failed before it answered ({error}). {repeated}");
-        Self::new(StatusCode::BAD_GATEWAY, Outcome::ReplicaFailed, detail)
-    }
-
-    pub(super) fn refused() -> Self {
-        let detail = "Every replica refused the request without looking at it.".to_owned();
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Outcome::ReplicaFailed,
-            detail,
-        )
-    }
-
-    pub(super) fn silent(limit: Duration) -> Self {
-        let detail = format!(
-            "The replica did not answer within {} seconds (load_balancer.stream_timeout_seconds).",
-            limit.as_secs_f64()
-        );
-        Self::new(StatusCode::GATEWAY_TIMEOUT, Outcome::Silent, detail)
-    }
-
-    pub(super) fn slow_body(least: u64) -> Self {
-        let detail = format!(
-            "The body of the request came with less than {least} bytes per second \
-             (load_balancer.min_upload_bytes_per_second)."
-        );
-        Self::new(StatusCode::REQUEST_TIMEOUT, Outcome::ClientSlow, detail)
-    }
-
+    /// For a body that is none.
     pub(super) fn bad_body(failure: UploadFailure, limit: u64) -> Self {
         match failure {
-            UploadFailure::Incomplete => {
-                let detail = "The body of the request ended early.".to_owned();
-                Self::new(StatusCode::BAD_REQUEST, Outcome::ClientGone, detail)
-            }
-            UploadFailure::TooLarge => {
-                let detail = format!(
-                    "The body of the request has more than {limit} bytes \
-                     (load_balancer.max_request_body_bytes)."
-                );
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Rejected, detail)
-            }
+            UploadFailure::Incomplete => Self::incomplete_request(),
+            UploadFailure::TooLarge => Self::too_large(limit),
         }
     }
 
-    pub(super) fn rejected(status: StatusCode, detail: &str) -> Self {
-        let detail = format!("Bad request: {detail}.");
-        Self::new(status, Outcome::Rejected, detail)
+    fn http_status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     pub(super) fn into_response(
@@ -230,20 +138,20 @@ impl OwnAnswer {
             record.answered(StatusCode::OK.as_u16());
             return self.into_grpc();
         }
-        record.answered(self.status.as_u16());
-        let text = Bytes::from(json!({ "detail": self.detail }).to_string());
+        record.answered(self.status);
+        let text = Bytes::from(self.json());
         let length = text.len() as u64;
         let body = (form == Form::Json).then_some(text);
         record.sent(body.as_ref().map_or(0, |_| length));
         let mut response = Response::new(AnswerBody::own(body));
-        *response.status_mut() = self.status;
+        *response.status_mut() = self.http_status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.status == 401 {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.status == 503 {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response
@@ -252,7 +160,7 @@ impl OwnAnswer {
     /// A head that is the whole answer.
     fn into_grpc(self) -> Response<AnswerBody> {
         let mut response = Response::new(AnswerBody::own(None));
-        let status = grpc::Status::of(self.status);
+        let status = grpc::Status::of(self.http_status());
         *response.headers_mut() = grpc::status_fields(status, &self.detail);
         let kind = HeaderValue::from_static("application/grpc");
         response.headers_mut().insert(CONTENT_TYPE, kind);

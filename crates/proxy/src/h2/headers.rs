@@ -15,10 +15,10 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version, request, response};
 use hyper::Request;
 use spec::SessionAffinity;
 
-use super::answer::OwnAnswer;
 use super::request_body::RequestBody;
 use crate::h1::{cookie, new_request_id};
 use crate::keys::Keys;
+use crate::own_answer::OwnAnswer;
 use crate::peer::Peer;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -44,7 +44,7 @@ impl Rejection {
     }
 
     pub(super) fn into_answer(self) -> OwnAnswer {
-        OwnAnswer::rejected(self.status, self.detail)
+        OwnAnswer::rejected(self.status.as_u16(), self.detail)
     }
 }
 

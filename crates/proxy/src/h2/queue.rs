@@ -4,45 +4,60 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
+use plan::routing::ReplicaId;
 use tokio::time::timeout;
 
-use super::answer::OwnAnswer;
 use crate::deadline::coarse_now;
 use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE};
 use crate::lease::Lease;
+use crate::own_answer::OwnAnswer;
 
-/// Waits for a replica. `started`: when the request came, in monotonic microseconds. `tried`: all there are took no
-/// connection a moment ago. A client that goes away drops this.
+/// Waits for a replica. `started`: when the request came, in monotonic microseconds. `tried`: who took no connection a
+/// moment ago, and is asked again after a pause. `place`: where it stood in the line before. A client that goes away drops
+/// this.
 pub(super) async fn wait(
     endpoint: &Endpoint,
     affinity: Affinity<'_>,
     started: u64,
-    tried: bool,
+    tried: &mut Vec<ReplicaId>,
+    place: &mut Option<u64>,
 ) -> Result<Lease, OwnAnswer> {
     let view = endpoint.view();
     let settings = &view.published.settings;
     let name = endpoint.service.name();
-    let Some(place) = endpoint.service.line.enter(settings.queue_requests) else {
-        return Err(match settings.queue_requests {
-            0 => OwnAnswer::no_replica(name),
-            limit => OwnAnswer::queue_full(limit),
-        });
+    let line = &endpoint.service.line;
+    let held = match *place {
+        Some(number) => line.enter_again(number),
+        None => match (line.enter(settings.queue_requests), settings.queue_requests) {
+            (Some(held), _) => held,
+            (None, 0) => return Err(OwnAnswer::no_replica(name)),
+            (None, limit) => return Err(OwnAnswer::queue_full(limit)),
+        },
     };
-    let waited = Duration::from_micros(coarse_now().saturating_sub(started));
-    let pause = if tried { REFUSED_PAUSE } else { Duration::ZERO };
-    let again_at = Duration::from_micros(coarse_now()) + pause;
+    *place = Some(held.number());
+    let now = || Duration::from_micros(coarse_now());
+    let waited = now().saturating_sub(Duration::from_micros(started));
+    let again_at = now()
+        + if tried.is_empty() {
+            Duration::ZERO
+        } else {
+            REFUSED_PAUSE
+        };
     let chosen = poll_fn(|context| {
-        if place.is_first(context.waker()) {
-            let changed = endpoint.service.epoch() != view.epoch;
-            if (changed || Duration::from_micros(coarse_now()) >= again_at)
-                && let Some(lease) = endpoint.select(&[], affinity)
-            {
-                return Poll::Ready(lease);
+        if held.is_first(context.waker()) {
+            if endpoint.service.epoch() != view.epoch || now() >= again_at {
+                tried.clear();
             }
+            if let Some(lease) = endpoint.select(tried, affinity) {
+                return Poll::Ready(Ok(lease));
+            }
+        }
+        if endpoint.has_closed() {
+            return Poll::Ready(Err(OwnAnswer::closed()));
         }
         Poll::Pending
     });
     timeout(settings.queue_timeout.saturating_sub(waited), chosen)
         .await
-        .map_err(|_| OwnAnswer::waited_in_vain(settings.queue_timeout, name))
+        .unwrap_or_else(|_| Err(OwnAnswer::waited_in_vain(settings.queue_timeout, name)))
 }
