@@ -37,6 +37,7 @@ struct Shared {
     session_seconds: u32,
     stop: AtomicBool,
     next_id: AtomicU64,
+    unsent: AtomicU64,
     tally: Mutex<MixedReport>,
 }
 
@@ -46,6 +47,8 @@ pub struct MixedReport {
     begun: Instant,
     kinds: BTreeMap<Kind, KindTally>,
     failures: Vec<Failure>,
+    /// Requests for which another connection was made, since the kept one was closed before a byte of them was written.
+    unsent: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,12 +80,14 @@ impl MixedLoad {
             begun: Instant::now(),
             kinds: BTreeMap::new(),
             failures: Vec::new(),
+            unsent: 0,
         };
         let shared = Arc::new(Shared {
             endpoint: endpoint.parse().expect("an endpoint is an address"),
             session_seconds,
             stop: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
+            unsent: AtomicU64::new(0),
             tally: Mutex::new(tally),
         });
         let kinds = Kind::ALL
@@ -100,7 +105,9 @@ impl MixedLoad {
     /// When a client has.
     #[must_use]
     pub fn so_far(&self) -> MixedReport {
-        self.shared.tally.lock().expect("no panic").clone()
+        let tally = self.shared.tally.lock().expect("no panic").clone();
+        let unsent = self.shared.unsent.load(Ordering::Relaxed);
+        MixedReport { unsent, ..tally }
     }
 
     /// Sends no more, waits for what is in flight, sessions included, and reports.
@@ -109,10 +116,12 @@ impl MixedLoad {
     /// When a client has.
     pub async fn stop(self) -> MixedReport {
         self.shared.stop.store(true, Ordering::SeqCst);
-        for client in self.clients {
+        let Self { shared, clients } = self;
+        for client in clients {
             client.await.expect("a client does not panic");
         }
-        self.shared.tally.lock().expect("no panic").clone()
+        let clients = Vec::new();
+        Self { shared, clients }.so_far()
     }
 }
 
@@ -128,7 +137,7 @@ async fn client(shared: Arc<Shared>, kind: Kind) {
         };
         let sent = Instant::now();
         let limit = PATIENCE + session;
-        let outcome = tokio::time::timeout(limit, exchange(order, &mut kept)).await;
+        let outcome = tokio::time::timeout(limit, exchange(order, &mut kept, &shared.unsent)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(unanswered("no answer in time")));
         let failed = outcome.is_err();
         shared.count(order, sent, outcome);

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
@@ -50,19 +51,33 @@ pub(super) fn unanswered(what: impl Display) -> Broken {
 }
 
 /// Sends it, on `kept` if that can be used, and checks the answer. There are no second attempts: whatever goes wrong is
-/// told. `kept` holds a connection afterwards if it can be used again.
-pub(super) async fn exchange(order: Order, kept: &mut Option<Connection>) -> Result<(), Broken> {
-    let mut connection = match kept.take().filter(Connection::is_open) {
-        Some(connection) => connection,
-        None => connect(order).await?,
-    };
-    connection.ready().await?;
+/// told. Only where a kept connection turns out to be closed before a byte of the request was written is another one
+/// made, as every client does; `unsent` counts that. `kept` holds a connection afterwards if it can be used again.
+pub(super) async fn exchange(
+    order: Order,
+    kept: &mut Option<Connection>,
+    unsent: &AtomicU64,
+) -> Result<(), Broken> {
     let sent = body(order);
-    let (writer, request) = request(order, &sent)?;
+    let (writer, mut request) = request(order, &sent)?;
     if let Some(writer) = &writer {
         writer.data(session::message(0)).await;
     }
-    let response = connection.send(request).await?;
+    let (connection, response) = loop {
+        let was_kept = kept.as_ref().is_some_and(Connection::is_open);
+        let mut connection = match kept.take().filter(Connection::is_open) {
+            Some(connection) => connection,
+            None => connect(order).await?,
+        };
+        match connection.send(request).await {
+            Ok(response) => break (connection, response),
+            Err((_, Some(again))) if was_kept => {
+                unsent.fetch_add(1, Ordering::Relaxed);
+                request = again;
+            }
+            Err((broken, _)) => return Err(broken),
+        }
+    };
     let replica = response.headers().get(REPLICA_HEADER);
     let replica = replica.and_then(|value| value.to_str().ok()?.parse().ok());
     if order.kind == Kind::WebSocket && response.status() == 101 {
@@ -124,12 +139,10 @@ fn body(order: Order) -> Bytes {
 
 fn request(order: Order, sent: &Bytes) -> Result<(Option<Writer>, Request<AnyBody>), Broken> {
     let (kind, authority) = (order.kind, order.endpoint);
-    let is_session = matches!(kind, Kind::WebSocket | Kind::GrpcBidirectional);
+    let is_get = sent.is_empty() && kind != Kind::GrpcBidirectional;
     let path = format!("/{}/{}", kind.folder(), order.id);
-    let mut request = Request::builder().method(match sent.is_empty() && !is_session {
-        true => Method::GET,
-        false => Method::POST,
-    });
+    let method = if is_get { Method::GET } else { Method::POST };
+    let mut request = Request::builder().method(method);
     request = match kind {
         Kind::Stream => request.uri(format!("{path}?seconds={}", order.session_seconds)),
         _ if kind.is_http2() => request.uri(format!("http://{authority}{path}")),
@@ -141,7 +154,6 @@ fn request(order: Order, sent: &Bytes) -> Result<(Option<Writer>, Request<AnyBod
     request = match kind {
         Kind::Fresh => request.header(header::CONNECTION, "close"),
         Kind::WebSocket => request
-            .method(Method::GET)
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, "websocket")
             .header(header::SEC_WEBSOCKET_VERSION, "13")
@@ -211,19 +223,27 @@ impl Connection {
         }
     }
 
-    async fn ready(&mut self) -> Result<(), Broken> {
+    /// The answer, or why there is none and, if not a byte of it was written, the request.
+    async fn send(
+        &mut self,
+        request: Request<AnyBody>,
+    ) -> Result<Response<Incoming>, (Broken, Option<Request<AnyBody>>)> {
         let ready = match self {
             Self::Http1(sender) => sender.ready().await,
             Self::Http2(sender) => sender.ready().await,
         };
-        ready.map_err(|error| unanswered(format!("the connection is gone: {error:?}")))
-    }
-
-    async fn send(&mut self, request: Request<AnyBody>) -> Result<Response<Incoming>, Broken> {
+        if let Err(error) = ready {
+            let broken = unanswered(format!("the connection is gone: {error:?}"));
+            return Err((broken, Some(request)));
+        }
         let response = match self {
-            Self::Http1(sender) => sender.send_request(request).await,
-            Self::Http2(sender) => sender.send_request(request).await,
+            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http2(sender) => sender.try_send_request(request).await,
         };
-        response.map_err(|error| unanswered(format!("no answer: {error:?}")))
+        response.map_err(|mut failed| {
+            let request = failed.take_message();
+            let broken = unanswered(format!("no answer: {:?}", failed.into_error()));
+            (broken, request)
+        })
     }
 }

@@ -35,6 +35,7 @@ pub struct Evidence {
 #[derive(Clone, Debug)]
 pub struct Verdict {
     begun: Instant,
+    unsent: u64,
     rows: BTreeMap<Kind, Row>,
     /// Each failure that nothing excuses.
     pub inexcusable: Vec<String>,
@@ -66,6 +67,7 @@ impl MixedReport {
         let rows = self.kinds.iter().map(|(kind, tally)| (*kind, row(tally)));
         let mut verdict = Verdict {
             begun: self.begun,
+            unsent: self.unsent,
             rows: rows.collect(),
             inexcusable: Vec::new(),
             excused: Vec::new(),
@@ -205,7 +207,12 @@ impl fmt::Display for Verdict {
             total.slowest = total.slowest.max(row.slowest);
         }
         line(formatter, "all", &total)?;
-        writeln!(formatter, "duplicated: {}", self.duplicated.len())?;
+        writeln!(
+            formatter,
+            "duplicated: {}; kept connections found closed before a byte was written: {}",
+            self.duplicated.len(),
+            self.unsent
+        )?;
         let parts = [
             ("NOT EXCUSED", &self.inexcusable),
             ("DUPLICATED", &self.duplicated),
