@@ -210,6 +210,18 @@ impl Installation {
     /// # Panics
     /// When it is not one of ours.
     pub fn kill(&self, pid: u32) {
+        self.signal(pid, Signal::KILL);
+    }
+
+    /// Asks a process of this installation to end.
+    ///
+    /// # Panics
+    /// When it is not one of ours.
+    pub fn terminate(&self, pid: u32) {
+        self.signal(pid, Signal::TERM);
+    }
+
+    fn signal(&self, pid: u32, signal: Signal) {
         assert!(
             self.owns(pid),
             "{pid} is not a process of this installation"
@@ -218,7 +230,7 @@ impl Installation {
             .ok()
             .and_then(Pid::from_raw)
             .expect("a pid");
-        kill_process(pid, Signal::KILL).expect("it can be killed");
+        kill_process(pid, signal).expect("it can be signalled");
     }
 
     /// Whether a process carries this installation's home in its environment.

@@ -24,6 +24,9 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// When the endpoint closes, a connection that has not sent anything yet may still do so for this long: its request is
 /// probably on the way.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// The same for one that has been used: what is already on the way is still answered, as the last one. Closing at once
+/// would lose a request that cannot be sent again.
+const NEXT_REQUEST_GRACE: Duration = Duration::from_millis(300);
 /// How long an own answer may take to be written.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the beginning of a body is waited for, where the choice of a replica depends on it.
@@ -165,12 +168,18 @@ impl<S: Stream> Client<S> {
             }
         }
         if endpoint.is_closing() && self.input.is_empty() {
-            if self.is_used {
+            // A worker that has left gives nothing to a replica any more: what came now would only wait there.
+            let has_left = endpoint.view().published.loads.is_empty();
+            if self.is_used && has_left {
                 return Poll::Ready(Incoming::End);
             }
             if !self.is_in_grace {
                 self.is_in_grace = true;
-                self.deadline.set(FIRST_REQUEST_GRACE);
+                self.deadline.set(if self.is_used {
+                    NEXT_REQUEST_GRACE
+                } else {
+                    FIRST_REQUEST_GRACE
+                });
             }
         }
         match (self.deadline.has_struck(context), self.input.is_empty()) {
