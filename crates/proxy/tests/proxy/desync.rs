@@ -115,7 +115,8 @@ fn play(case: &Case, pace: Pace, endpoint: SocketAddr, recorder: &Recorder) {
         .collect();
     assert_eq!(seen, requests, "{context}");
     let broken = recorder.take_broken();
-    let allowed = usize::from(case.may_break && matches!(pace, Pace::ByteByByte));
+    // TCP may cut anywhere: a head can come, and be passed on, before the body that makes its request none.
+    let allowed = usize::from(case.may_break);
     assert!(broken.len() <= allowed, "{context}: {broken:?}");
     assert_eq!(recorder.malformed(), [""; 0], "{context}");
 }
