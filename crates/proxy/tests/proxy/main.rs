@@ -21,6 +21,7 @@ mod keys;
 mod limits;
 mod logs;
 mod metrics;
+mod overload;
 mod processes;
 mod queue;
 mod selection;
