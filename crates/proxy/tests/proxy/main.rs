@@ -17,6 +17,7 @@ mod http2;
 mod http2_limits;
 mod http2_replicas;
 mod keys;
+mod leaving;
 mod limits;
 mod logs;
 mod processes;
