@@ -16,19 +16,16 @@ use crate::support::{eventually, free_address, table};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
 
-/// For seeing that a connection has ended already.
-const GLANCE: Duration = Duration::from_micros(50);
+/// How much later than it happens a client sees that its connection was closed: it is far away.
+const DISTANCE: Duration = Duration::from_millis(20);
 
-/// Sends over and over on a kept connection, on another one when it was told of the end or saw it; counts what was sent
-/// on a connection that was open and never answered.
-fn post_on_kept_connections(endpoint: SocketAddr, stop: &AtomicBool) -> (usize, usize) {
+/// Sends over and over on a kept connection, on another one when it was told of the end; counts what was answered, and
+/// what was lost.
+fn post_from_far_away(endpoint: SocketAddr, stop: &AtomicBool) -> (usize, usize) {
     let (mut answered, mut lost) = (0, 0);
     let mut kept: Option<Client> = None;
     while !stop.load(Ordering::SeqCst) {
-        let open = kept
-            .take()
-            .and_then(|mut client| (!client.hears_within(GLANCE)).then_some(client));
-        let mut client = open.unwrap_or_else(|| Client::connect(endpoint));
+        let mut client = kept.take().unwrap_or_else(|| Client::connect(endpoint));
         let answer = client.try_send(POST).and_then(|()| client.try_answer());
         match answer {
             Ok(answer) => {
@@ -38,7 +35,7 @@ fn post_on_kept_connections(endpoint: SocketAddr, stop: &AtomicBool) -> (usize, 
             }
             Err(_) => lost += 1,
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(DISTANCE);
     }
     (answered, lost)
 }
@@ -48,15 +45,15 @@ fn a_request_on_its_way_on_a_kept_connection_is_answered() {
     let replica = Replica::named("r");
     let (proxy, _controller, endpoint) = Proxy::serving(&[replica.address]);
     let stop = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..8)
+    let clients: Vec<_> = (0..4)
         .map(|_| {
             let stop = Arc::clone(&stop);
-            thread::spawn(move || post_on_kept_connections(endpoint, &stop))
+            thread::spawn(move || post_from_far_away(endpoint, &stop))
         })
         .collect();
-    for _ in 0..5 {
+    for _ in 0..3 {
         let before = replica.heads().len();
-        eventually("answers", || replica.heads().len() > before + 100);
+        eventually("answers", || replica.heads().len() > before + 20);
         let (_, worker) = proxy.processes();
         signal(worker, Signal::TERM);
         eventually("another worker", || proxy.processes().1 != worker);
@@ -64,7 +61,7 @@ fn a_request_on_its_way_on_a_kept_connection_is_answered() {
     stop.store(true, Ordering::SeqCst);
     let counts = clients.into_iter().map(|client| client.join().unwrap());
     let (answered, lost) = counts.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
-    assert!(answered > 500, "{answered}");
+    assert!(answered > 60, "{answered}");
     assert_eq!(lost, 0, "of {answered}");
 }
 
