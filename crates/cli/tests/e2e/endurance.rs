@@ -257,12 +257,17 @@ impl Endurance {
         ready[self.random.below(ready.len())]
     }
 
-    /// Kills the app of a replica that gets traffic, and writes down what failed of it.
+    /// Kills the app of a replica, and writes down what failed of it. By turns one that gets traffic and any, so that
+    /// those that drain, where most streams are, have their share.
     async fn kill_a_replica(&mut self) {
+        let any = self.evidence.kills.len() % 2 == 1;
         let (replica, pid) = loop {
-            let replica = self.a_ready_replica().await;
-            match self.app_of(replica) {
-                Some(pid) => break (replica, pid),
+            let chosen = match any {
+                true => self.any_replica().await,
+                false => self.a_ready_replica().await,
+            };
+            match self.app_of(chosen) {
+                Some(pid) => break (chosen, pid),
                 None => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         };
@@ -271,6 +276,14 @@ impl Endurance {
         self.evidence.kills.push(Kill { replica, at });
         self.a_while().await;
         self.note_failures();
+    }
+
+    async fn any_replica(&mut self) -> u32 {
+        let web = self
+            .sky
+            .until("web", "a replica", |web| !web.replicas.is_empty())
+            .await;
+        web.replicas[self.random.below(web.replicas.len())].replica_id
     }
 
     fn app_of(&self, replica: u32) -> Option<u32> {

@@ -18,6 +18,7 @@ mod http2_limits;
 mod http2_refusals;
 mod http2_replicas;
 mod keys;
+mod leaving;
 mod limits;
 mod logs;
 mod metrics;
