@@ -32,6 +32,7 @@ mod timeouts;
 mod tls;
 mod translated;
 mod upgrades;
+mod websocket;
 
 use std::path::PathBuf;
 
