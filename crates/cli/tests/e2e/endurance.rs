@@ -35,7 +35,7 @@ async fn endurance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes 25 minutes"]
+#[ignore = "takes 13 minutes"]
 async fn endurance_full() {
     let size = Size {
         changes: 200,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Failure, Kind, MixedReport};
 
 /// After a process was killed its kernel takes its connections down; what is sent to it meanwhile is lost with them.
-const TEARDOWN: Duration = Duration::from_millis(250);
+const TEARDOWN: Duration = Duration::from_millis(500);
 /// A request that was inside a killed replica fails so soon after.
 const NOTICED: Duration = Duration::from_secs(5);
 

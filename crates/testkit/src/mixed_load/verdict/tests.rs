@@ -62,7 +62,7 @@ fn no_kill_no_other_replica_and_no_other_time_excuses() {
     let report = failed(Kind::Stream, true, Some(3));
     assert!(!excuses(&report, &Evidence::default()));
     assert!(!excuses(&report, &killed(&report, 4, 1990)));
-    assert!(!excuses(&report, &killed(&report, 3, 600)));
+    assert!(!excuses(&report, &killed(&report, 3, 400)));
     assert!(!excuses(&report, &killed(&report, 3, 2100)));
 }
 
