@@ -216,8 +216,9 @@ impl Attempts {
                     lease.failed(&error);
                     self.tried.push(replica);
                 }
-                let enough = self.replays == MAX_REPLAYS;
-                if !outgoing.is_repeatable() || enough || !endpoint.may_retry() {
+                let may_repeat = outgoing.is_repeatable() && self.replays < MAX_REPLAYS;
+                // The budget spares replicas that fail; one that has closed a connection has not.
+                if !may_repeat || !(kept_connection || endpoint.may_retry()) {
                     return Err(OwnAnswer::replica_failed(&error, outgoing.is_repeatable()));
                 }
                 self.reached = Some(error);

@@ -474,7 +474,9 @@ fn after_broken(
         return Next::Again;
     }
     attempts.reached = Some(error);
-    if !request.is_repeatable() || attempts.replays == MAX_REPLAYS || !endpoint.may_retry() {
+    let may_repeat = request.is_repeatable() && attempts.replays < MAX_REPLAYS;
+    // The budget spares replicas that fail; one that has closed a connection has not.
+    if !may_repeat || !(failed.is_kept || endpoint.may_retry()) {
         return Next::Enough;
     }
     attempts.replays += 1;
