@@ -5,10 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-
-use tokio::io::ReadBuf;
 
 use crate::stream::Stream;
 
@@ -80,15 +77,18 @@ impl Input {
             self.end -= self.start;
             self.start = 0;
         }
-        let mut target = ReadBuf::new(buffer.get_mut(self.end..).unwrap_or_default());
-        let polled = Pin::new(stream).poll_read(context, &mut target);
-        let read = target.filled().len();
+        let target = buffer.get_mut(self.end..).unwrap_or_default();
+        let polled = stream.poll_receive(context, target);
+        let read = match &polled {
+            Poll::Ready(Ok(read)) => *read,
+            _ => 0,
+        };
         self.end += read;
         self.buffer = Some(buffer);
         if self.is_empty() {
             self.release();
         }
-        polled.map_ok(|()| read)
+        polled
     }
 
     fn release(&mut self) {

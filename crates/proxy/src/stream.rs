@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -15,6 +16,22 @@ use crate::buffer::Input;
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
     /// Ready when reading is worth trying.
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Reads once; to be called when [`Self::poll_readable`] was ready. 0 is the end of the stream.
+    fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut target = ReadBuf::new(buffer);
+        let polled = Pin::new(self).poll_read(context, &mut target);
+        polled.map_ok(|()| target.filled().len())
+    }
+
+    /// Writes once.
+    fn poll_send(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(context, bytes)
+    }
 
     /// Whether the other end has ended its sending, though not all may have been read of what it has sent before. It is
     /// not known while more of that is on the way than the system has room for.
@@ -49,6 +66,37 @@ impl Stream for TcpStream {
         self.poll_read_ready(context)
     }
 
+    /// As tokio does it, but with the system call itself: the C library's costs as much again as all of our own code
+    /// around it, for being a place at which a thread can be cancelled. What comes short of the buffer was all there is,
+    /// which saves asking once more only to hear that.
+    fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let moved = once(self, Interest::READABLE, buffer.len(), |stream| {
+                recv(stream, &mut *buffer, RecvFlags::empty()).map(|(_, length)| length)
+            });
+            match moved {
+                Some(result) => return Poll::Ready(result),
+                None => ready!(self.poll_read_ready(context))?,
+            }
+        }
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let moved = once(self, Interest::WRITABLE, bytes.len(), |stream| {
+                send(stream, bytes, SendFlags::NOSIGNAL)
+            });
+            match moved {
+                Some(result) => return Poll::Ready(result),
+                None => ready!(self.poll_write_ready(context))?,
+            }
+        }
+    }
+
     fn has_ended(&self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         let ready = pin!(self.ready(Interest::READABLE)).poll(&mut context);
@@ -61,6 +109,35 @@ impl Stream for TcpStream {
     }
 
     const HAS_FAREWELL: bool = false;
+}
+
+/// Moves bytes once, if tokio knows of no reason to wait; `None` when there is one. Moving fewer than `wanted` counts as
+/// one for the next time.
+fn once(
+    stream: &TcpStream,
+    interest: Interest,
+    wanted: usize,
+    action: impl FnOnce(&TcpStream) -> rustix::io::Result<usize>,
+) -> Option<io::Result<usize>> {
+    let mut moved = None;
+    let result = stream.try_io(interest, || {
+        let length = action(stream)?;
+        moved = Some(length);
+        if length > 0 && length < wanted {
+            // This is how tokio is told.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    });
+    match (moved, result) {
+        (Some(length), _) => Some(Ok(length)),
+        (None, Err(error)) => match error.kind() {
+            // Interrupted it is tried again, as it is still ready.
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => None,
+            _ => Some(Err(error)),
+        },
+        (None, Ok(())) => None,
+    }
 }
 
 /// A connection of which something has been read already, which comes first.

@@ -224,8 +224,7 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         while let Some(rest) = self.request.text.get(self.text_sent..)
             && !rest.is_empty()
         {
-            let polled = std::pin::Pin::new(&mut self.stream);
-            match tokio::io::AsyncWrite::poll_write(polled, context, rest) {
+            match self.stream.poll_send(context, rest) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(written)) if written > 0 => {
                     self.text_sent += written;

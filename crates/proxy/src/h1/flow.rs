@@ -53,18 +53,17 @@ impl Flow {
         let composed = self.composed.get(self.written..).unwrap_or_default();
         let passed = input.bytes();
         let passed = passed.get(..self.ready).unwrap_or(passed);
-        let mut to = Pin::new(to);
         let written = match (composed.is_empty(), passed.is_empty()) {
             (true, true) => {
-                ready!(to.poll_flush(context))?;
+                ready!(Pin::new(&mut *to).poll_flush(context))?;
                 self.unflushed = false;
                 return Poll::Ready(Ok(0));
             }
-            (false, true) => ready!(to.as_mut().poll_write(context, composed))?,
-            (true, false) => ready!(to.as_mut().poll_write(context, passed))?,
+            (false, true) => ready!(to.poll_send(context, composed))?,
+            (true, false) => ready!(to.poll_send(context, passed))?,
             (false, false) => {
                 let both = [IoSlice::new(composed), IoSlice::new(passed)];
-                ready!(to.as_mut().poll_write_vectored(context, &both))?
+                ready!(Pin::new(&mut *to).poll_write_vectored(context, &both))?
             }
         };
         if written == 0 {
@@ -80,7 +79,7 @@ impl Flow {
         self.ready -= of_passed;
         input.consume(of_passed);
         // It is flushed at once; where that has to wait, the next call goes on with it.
-        self.unflushed = !self.is_pending() && to.poll_flush(context)?.is_pending();
+        self.unflushed = !self.is_pending() && Pin::new(to).poll_flush(context)?.is_pending();
         Poll::Ready(Ok(written))
     }
 }
