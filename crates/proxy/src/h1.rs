@@ -3,7 +3,7 @@
 //! # Problem
 //!
 //! This is what the proxy is for, so it must cost little: two reads and two writes per request, heads read in place and
-//! copied as bytes, no allocation, no memory held by who waits. And nothing may be lost or done twice, whoever of client
+//! copied as bytes, one allocation, no memory held by who waits. And nothing may be lost or done twice, whoever of client
 //! and replica is slow, silent, malicious or gone.
 //!
 //! # How a request goes

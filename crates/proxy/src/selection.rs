@@ -50,7 +50,7 @@ impl Candidates for TableCandidates<'_> {
         }
         let ramp = match (self.slow_start_now, upstream.ready_since) {
             (Some(now), Some(since)) => {
-                let ready_seconds = (now.0 - since.0) as f64 / 1e6;
+                let ready_seconds = now.0.saturating_sub(since.0) as f64 / 1e6;
                 slow_start_share(ready_seconds, self.published.settings.slow_start_seconds)
             }
             _ => 1.0,
