@@ -47,7 +47,7 @@ pub struct MixedReport {
     begun: Instant,
     kinds: BTreeMap<Kind, KindTally>,
     failures: Vec<Failure>,
-    /// Requests for which another connection was made, since the kept one was closed before a byte of them was written.
+    /// Requests for which another connection was made, since the kept one was closed before it took them.
     unsent: u64,
 }
 

@@ -1,5 +1,6 @@
 //! One request of a kind, and whether what came back is whole and right.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,12 @@ pub(super) struct Broken {
     pub(super) replica: Option<u32>,
 }
 
+/// Whether a request that failed may have been acted on.
+enum Processed {
+    No,
+    Perhaps,
+}
+
 /// Nothing of an answer had come.
 pub(super) fn unanswered(what: impl Display) -> Broken {
     Broken {
@@ -51,29 +58,29 @@ pub(super) fn unanswered(what: impl Display) -> Broken {
 }
 
 /// Sends it, on `kept` if that can be used, and checks the answer. There are no second attempts: whatever goes wrong is
-/// told. Only where a kept connection turns out to be closed before a byte of the request was written is another one
-/// made, as every client does; `unsent` counts that. `kept` holds a connection afterwards if it can be used again.
+/// told. Only where a kept connection turns out to be closed before a byte of the request was written, or its GOAWAY says
+/// that the request was not processed (RFC 9113 section 6.8), is another one made, as every client does; `unsent` counts
+/// that. `kept` holds a connection afterwards if it can be used again.
 pub(super) async fn exchange(
     order: Order,
     kept: &mut Option<Connection>,
     unsent: &AtomicU64,
 ) -> Result<(), Broken> {
     let sent = body(order);
-    let (writer, mut request) = request(order, &sent)?;
-    if let Some(writer) = &writer {
-        writer.data(session::message(0)).await;
-    }
-    let (connection, response) = loop {
+    let (writer, connection, response) = loop {
+        let (writer, request) = request(order, &sent)?;
+        if let Some(writer) = &writer {
+            writer.data(session::message(0)).await;
+        }
         let was_kept = kept.as_ref().is_some_and(Connection::is_open);
         let mut connection = match kept.take().filter(Connection::is_open) {
             Some(connection) => connection,
             None => connect(order).await?,
         };
         match connection.send(request).await {
-            Ok(response) => break (connection, response),
-            Err((_, Some(again))) if was_kept => {
+            Ok(response) => break (writer, connection, response),
+            Err((_, Processed::No)) if was_kept => {
                 unsent.fetch_add(1, Ordering::Relaxed);
-                request = again;
             }
             Err((broken, _)) => return Err(broken),
         }
@@ -223,27 +230,44 @@ impl Connection {
         }
     }
 
-    /// The answer, or why there is none and, if not a byte of it was written, the request.
+    /// The answer, or why there is none and whether somebody may have acted on the request.
     async fn send(
         &mut self,
         request: Request<AnyBody>,
-    ) -> Result<Response<Incoming>, (Broken, Option<Request<AnyBody>>)> {
+    ) -> Result<Response<Incoming>, (Broken, Processed)> {
         let ready = match self {
             Self::Http1(sender) => sender.ready().await,
             Self::Http2(sender) => sender.ready().await,
         };
         if let Err(error) = ready {
             let broken = unanswered(format!("the connection is gone: {error:?}"));
-            return Err((broken, Some(request)));
+            return Err((broken, Processed::No));
         }
         let response = match self {
             Self::Http1(sender) => sender.try_send_request(request).await,
             Self::Http2(sender) => sender.try_send_request(request).await,
         };
         response.map_err(|mut failed| {
-            let request = failed.take_message();
-            let broken = unanswered(format!("no answer: {:?}", failed.into_error()));
-            (broken, request)
+            let is_unsent = failed.take_message().is_some();
+            let error = failed.into_error();
+            let processed = match is_unsent || is_goaway(&error) {
+                true => Processed::No,
+                false => Processed::Perhaps,
+            };
+            (unanswered(format!("no answer: {error:?}")), processed)
         })
     }
+}
+
+/// Whether the other end said that it leaves and has not processed the request (RFC 9113 section 6.8): h2 gives the
+/// error of a GOAWAY to no streams that its sender names as processed.
+fn is_goaway(error: &hyper::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_go_away() && error.is_remote();
+        }
+        cause = error.source();
+    }
+    false
 }

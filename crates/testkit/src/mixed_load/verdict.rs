@@ -209,7 +209,7 @@ impl fmt::Display for Verdict {
         line(formatter, "all", &total)?;
         writeln!(
             formatter,
-            "duplicated: {}; kept connections found closed before a byte was written: {}",
+            "duplicated: {}; kept connections found closed before the request was taken: {}",
             self.duplicated.len(),
             self.unsent
         )?;
