@@ -44,7 +44,7 @@ pub(crate) struct Failure {
 /// Where services tell the control plane that something wants to be reported.
 #[derive(Clone, Debug)]
 pub(crate) struct Signals {
-    /// The last request of a replica that left the table has ended.
+    /// A request of a replica that left the table has ended.
     pub(crate) drained: Arc<Notify>,
     /// Failed connections.
     pub(crate) failures: mpsc::Sender<Failure>,
@@ -81,6 +81,17 @@ struct Routing {
     published: Arc<Published>,
     /// Replicas that left the table with requests in flight.
     leaving: Vec<Arc<ReplicaLoad>>,
+    /// What workers before this one have in flight.
+    carried: Vec<(ReplicaId, u32)>,
+}
+
+impl Routing {
+    fn tell_carried(&self) {
+        for load in &self.published.loads {
+            let of_it = self.carried.iter().filter(|(id, _)| *id == load.replica_id);
+            load.set_carried(of_it.map(|(_, count)| count).sum());
+        }
+    }
 }
 
 /// A table and what is kept beside it.
@@ -141,6 +152,7 @@ impl Service {
             routing: Mutex::new(Routing {
                 published: Published::new(table, loads),
                 leaving: Vec::new(),
+                carried: Vec::new(),
             }),
             cursor: Cursor::new(0),
             line: Arc::default(),
@@ -210,10 +222,23 @@ impl Service {
             load.set_retired(true);
         }
         routing.published = Published::new(table, loads);
+        routing.tell_carried();
         self.epoch.fetch_add(1, Ordering::SeqCst);
         // Only now: what is counted from here on will be taken back.
         before.retain(|load| load.in_flight() > 0);
         routing.leaving = before;
+        drop(routing);
+        self.line.wake_first();
+    }
+
+    /// Workers before this one have these in flight, all together.
+    pub(crate) fn set_carried(&self, carried: Vec<(ReplicaId, u32)>) {
+        let mut routing = self.routing();
+        if routing.carried == carried {
+            return;
+        }
+        routing.carried = carried;
+        routing.tell_carried();
         drop(routing);
         self.line.wake_first();
     }
@@ -333,7 +358,7 @@ impl Service {
         let _ = self.signals.failures.try_send(failure);
     }
 
-    /// The last request of a replica that left the table has ended.
+    /// A request of a replica that left the table has ended.
     pub(crate) fn replica_drained(&self) {
         self.signals.drained.notify_one();
     }

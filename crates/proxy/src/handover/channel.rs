@@ -49,6 +49,11 @@ impl Channel {
         })
     }
 
+    /// The same end once more.
+    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
+
     /// Sends one message with at most [`MAX_SOCKETS_PER_MESSAGE`] descriptors.
     pub(crate) async fn send(
         &self,

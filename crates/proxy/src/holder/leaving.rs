@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use tokio::process::Child;
 use tokio::sync::mpsc;
 
-use crate::handover::{Carried, Channel, ServiceLoad, WorkerMessage};
+use super::worker_process::WorkerProcess;
+use crate::handover::{Carried, ServiceLoad, WorkerMessage};
 
 /// Messages of leaving workers that may wait.
 const QUEUE: usize = 16;
@@ -31,17 +31,14 @@ impl LeavingWorkers {
         }
     }
 
-    /// Listens to a worker until it ends. Must be called within the runtime.
-    pub(super) fn add(
-        &mut self,
-        channel: Channel,
-        child: Option<Child>,
-        in_flight: Vec<ServiceLoad>,
-    ) {
+    /// Listens to a worker until it ends, and gives what it has in flight for others to be told. Must be called within the
+    /// runtime.
+    pub(super) fn add(&mut self, old: WorkerProcess, in_flight: Vec<ServiceLoad>) -> Carried {
         self.last = self.last.wrapping_add(1);
         let worker = self.last;
-        self.in_flight.insert(worker, in_flight);
+        self.in_flight.insert(worker, in_flight.clone());
         let sender = self.sender.clone();
+        let WorkerProcess { channel, child, .. } = old;
         tokio::spawn(async move {
             while let Ok(Some((message, _))) = channel.receive().await {
                 if let WorkerMessage::Leaving { in_flight } = message {
@@ -58,6 +55,7 @@ impl LeavingWorkers {
                 let _ = child.wait().await;
             }
         });
+        Carried { worker, in_flight }
     }
 
     /// The next change.

@@ -18,6 +18,7 @@ use crate::h1;
 use crate::h2;
 use crate::metrics::Reason;
 use crate::peer::Peer;
+use crate::relay;
 
 /// How long it may take to tell a client that there are too many.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
@@ -58,6 +59,17 @@ pub(super) fn serve_connection(
                 }
             }
         }
+    }
+}
+
+/// Serves a connection of a worker that has left: it carries requests of clients that were let in there.
+pub(super) async fn serve_relayed(mut stream: TcpStream, endpoint: Rc<Endpoint>) {
+    if stream.write_all(&[relay::TAKEN]).await.is_err() {
+        return;
+    }
+    let peer = Peer::relay();
+    if let Some((stream, input)) = h1::serve(stream, peer, &endpoint).await {
+        h2::serve(stream, input, peer, endpoint).await;
     }
 }
 

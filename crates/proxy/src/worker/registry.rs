@@ -5,6 +5,7 @@ mod metrics;
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -12,12 +13,14 @@ use plan::routing::{Generation, ProxyReport, ReplicaId, RoutingTable};
 use tokio::sync::{mpsc, oneshot};
 
 use super::holder_link::HolderLink;
+use super::relay_listener::Relayed;
 use super::reporter::InFlight;
 use super::serving_thread::{self, Order};
 use crate::error::ProxyError;
 use crate::handover::{Carried, ServiceLoad};
 use crate::log::{Event, LogSender};
 use crate::paths::ProxyPaths;
+use crate::relay::{self, SUCCESSOR};
 use crate::routing::{Service, Signals};
 use crate::saved_tables::SavedTables;
 use crate::tls::Certificate;
@@ -36,6 +39,10 @@ pub(super) struct Registry {
     /// Withdrawn services that still have requests in flight.
     leaving: Vec<Arc<Service>>,
     threads: Vec<mpsc::UnboundedSender<Order>>,
+    /// Which of them serves the next connection of a worker that has left.
+    next_thread: usize,
+    /// Where requests are brought once this worker has left.
+    relay: PathBuf,
     saved: SavedTables,
     signals: Signals,
     logs: LogSender,
@@ -70,14 +77,16 @@ impl Registry {
             carried: BTreeMap::new(),
             leaving: Vec::new(),
             threads,
+            next_thread: 0,
+            relay: paths.relay_socket(),
             saved,
             signals,
             logs,
         })
     }
 
-    /// Serves what was in force when the last worker ended.
-    pub(super) async fn restore(&mut self, holder: &mut HolderLink) {
+    /// Loads what was in force when the last worker ended, or is in force while that one still serves.
+    pub(super) fn restore(&mut self) {
         let tables = self.saved.load().unwrap_or_else(|error| {
             self.logs
                 .event(Event::new("saved_tables_unreadable", error.to_string()));
@@ -104,6 +113,10 @@ impl Registry {
                 },
             );
         }
+    }
+
+    /// Serves what was loaded.
+    pub(super) async fn open_all(&mut self, holder: &mut HolderLink) {
         let restored: Vec<_> = self.entries.values().cloned().collect();
         for entry in restored {
             if let Err(reason) = self.bind_again(&entry, holder).await {
@@ -239,6 +252,7 @@ impl Registry {
             Some(entry) => Arc::clone(&entry.service),
             None => Service::new(table.clone(), self.signals.clone()),
         };
+        self.tell_carried(&service);
         let listens = before
             .as_ref()
             .is_some_and(|old| old.bound && old.listen == listen);
@@ -342,7 +356,8 @@ impl Registry {
     pub(super) fn loads(services: &[Arc<Service>]) -> Vec<ServiceLoad> {
         let load = |service: &Arc<Service>| {
             let mut in_flight = service.in_flight().1;
-            in_flight.retain(|(_, count)| *count > 0);
+            // What was brought to the successor counts there.
+            in_flight.retain(|(replica_id, count)| *count > 0 && *replica_id != SUCCESSOR);
             ServiceLoad {
                 service: service.name().to_string(),
                 in_flight,
@@ -362,11 +377,25 @@ impl Registry {
         } else {
             self.carried.insert(carried.worker, carried.in_flight);
         }
+        self.entries
+            .values()
+            .for_each(|entry| self.tell_carried(&entry.service));
+    }
+
+    /// Tells a service what workers before this one have in flight: its limits are for all of them together.
+    fn tell_carried(&self, service: &Service) {
+        let carried = self.carried.values().flatten();
+        let carried = carried.filter(|load| load.service == **service.name());
+        let in_flight = carried.flat_map(|load| load.in_flight.iter().copied());
+        service.set_carried(in_flight.collect());
     }
 
     /// Nobody tells any more what workers before this one have in flight.
     pub(super) fn forget_carried(&mut self) {
         self.carried.clear();
+        self.entries
+            .values()
+            .for_each(|entry| entry.service.set_carried(Vec::new()));
     }
 
     pub(super) fn generations(&self) -> Vec<(String, Generation)> {
@@ -390,6 +419,30 @@ impl Registry {
             self.threads.len(),
             self.entries.len()
         )
+    }
+
+    /// Gives nothing to replicas any more, but everything to the worker that serves next.
+    pub(super) fn lead_to_successor(&self) {
+        relay::open(self.relay.clone(), self.entries.keys().cloned().collect());
+        for (number, entry) in (0..).zip(self.entries.values()) {
+            let last = relay::table(entry.service.table(), number);
+            entry.service.swap(last);
+        }
+    }
+
+    /// Serves a connection of a worker that has left. Who is not served tries again.
+    pub(super) fn serve_relayed(&mut self, relayed: Relayed) {
+        let Some(entry) = self.entries.get(&relayed.service) else {
+            return;
+        };
+        self.next_thread = self.next_thread.wrapping_add(1);
+        let count = self.threads.len().max(1);
+        if let Some(thread) = self.threads.get(self.next_thread % count) {
+            let _ = thread.send(Order::ServeRelayed {
+                service: Arc::clone(&entry.service),
+                socket: relayed.socket,
+            });
+        }
     }
 
     /// Ends all accepting; completes when no request is in flight any more.

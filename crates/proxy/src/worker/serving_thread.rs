@@ -19,11 +19,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::serve_connection;
+use super::connection::{serve_connection, serve_relayed};
 use crate::clock;
 use crate::deadline::{self, TICK};
 use crate::endpoint::Endpoint;
 use crate::log::{Event, LogSender};
+use crate::relay;
 use crate::routing::Service;
 
 /// Pause when no connection can be accepted, for want of descriptors or memory.
@@ -40,6 +41,11 @@ pub(super) enum Order {
         address: SocketAddr,
         listener: OwnedFd,
         started: oneshot::Sender<io::Result<()>>,
+    },
+    /// Serve this connection of a worker that has left.
+    ServeRelayed {
+        service: Arc<Service>,
+        socket: OwnedFd,
     },
     /// Accept what waits on `address`, then no more; `closed` hears when the listeners are closed.
     Close {
@@ -135,6 +141,14 @@ impl ServingThread {
                     started,
                 }) => {
                     let _ = started.send(self.serve(&service, address, listener));
+                }
+                Some(Order::ServeRelayed { service, socket }) => {
+                    // One that cannot be served is closed, and another is tried.
+                    if let Ok(stream) = relay::adopt(socket) {
+                        let endpoint = self.endpoint(&service);
+                        let serve = serve_relayed(stream, Rc::clone(&endpoint));
+                        endpoint.tasks.spawn_local(serve);
+                    }
                 }
                 Some(Order::Close { address, closed }) => {
                     self.close(address, true).await;

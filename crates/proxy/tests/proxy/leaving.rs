@@ -94,7 +94,6 @@ fn a_connection_ends_with_the_answer_that_outlasted_its_worker() {
 }
 
 #[test]
-#[ignore = "known gap: what waits in line when its worker leaves gets a 503 and is not passed to the next worker"]
 fn a_request_that_waits_is_answered_though_its_worker_leaves() {
     let first = with(table(free_address(), 1, []), |settings| {
         settings.queue.max_requests = 10;
@@ -117,7 +116,6 @@ fn a_request_that_waits_is_answered_though_its_worker_leaves() {
 }
 
 #[test]
-#[ignore = "known gap: a request that comes on a kept connection of a worker that has left gets a 503"]
 fn a_request_behind_an_answer_that_outlasted_its_worker_does_not_hang() {
     let stop = Arc::new(AtomicBool::new(false));
     let until = Arc::clone(&stop);
