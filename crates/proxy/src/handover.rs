@@ -23,8 +23,11 @@ pub(crate) use self::channel::{Channel, MAX_SOCKETS_PER_MESSAGE};
 
 use crate::error::ProxyError;
 
-/// Set for a holder that is started by a worker which has the sockets already.
+/// Set for a holder that is started with sockets: to [`ADOPT_WORKER`] by a worker which has them already, to
+/// [`ADOPT_HOLDER`] by a holder that goes on as another program.
 pub(crate) const ADOPT_VARIABLE: &str = "SKYSERVE_PROXY_ADOPT";
+pub(crate) const ADOPT_WORKER: &str = "1";
+pub(crate) const ADOPT_HOLDER: &str = "holder";
 
 /// A set of listening sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -77,6 +80,9 @@ pub(crate) enum WorkerMessage {
     Leaving { in_flight: Vec<ServiceLoad> },
     /// Wants the holder to go on as the program that this command starts, with all that it has.
     RenewHolder { command: Vec<String> },
+    /// What a newer worker says that this holder does not know is passed over.
+    #[serde(other)]
+    Unknown,
 }
 
 /// From the holder to the worker.
@@ -99,6 +105,9 @@ pub(crate) enum HolderMessage {
     Stay { reason: String },
     /// Accept no more, finish what is in flight, end.
     Stop,
+    /// What a newer holder says that this worker does not know is passed over.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Starts `command` with `channel` as its standard input.
@@ -115,7 +124,7 @@ pub(crate) fn start_process(
         .stdin(Stdio::from(channel))
         .env_remove(ADOPT_VARIABLE);
     if adopt {
-        command.env(ADOPT_VARIABLE, "1");
+        command.env(ADOPT_VARIABLE, ADOPT_WORKER);
     }
     command.spawn().map_err(ProxyError::Handover)
 }
@@ -128,6 +137,11 @@ pub(crate) fn take_from_stdin() -> Result<OwnedFd, ProxyError> {
         .try_clone_to_owned()
         .map_err(ProxyError::Handover)?;
     let nothing = File::open("/dev/null").map_err(ProxyError::Handover)?;
-    rustix::stdio::dup2_stdin(&nothing).map_err(|error| ProxyError::Handover(error.into()))?;
+    set_stdin(nothing).map_err(ProxyError::Handover)?;
     Ok(channel)
+}
+
+/// Makes this the standard input of the process.
+pub(crate) fn set_stdin(input: impl AsFd) -> std::io::Result<()> {
+    Ok(rustix::stdio::dup2_stdin(input)?)
 }

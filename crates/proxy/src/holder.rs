@@ -23,11 +23,12 @@
 //! # Recovery
 //!
 //! A holder that was killed is started again by the worker, which sends it the sockets before
-//! anything else. A holder that was adopted in this way and loses its worker goes on as if it had
+//! anything else. A holder goes on as another program (`renewal`) when a worker wants that. A holder that was adopted in this way and loses its worker goes on as if it had
 //! started it.
 
 mod leaving;
 mod listeners;
+mod renewal;
 mod succession;
 mod worker_process;
 
@@ -45,10 +46,12 @@ use tokio::time::sleep;
 
 use self::leaving::LeavingWorkers;
 use self::listeners::Listeners;
+use self::renewal::Inheritance;
 use self::worker_process::WorkerProcess;
 use crate::error::ProxyError;
 use crate::handover::{
-    self, ADOPT_VARIABLE, Carried, Channel, HolderMessage, ListenerName, ServiceLoad, WorkerMessage,
+    self, ADOPT_HOLDER, ADOPT_VARIABLE, Carried, Channel, HolderMessage, ListenerName, ServiceLoad,
+    WorkerMessage,
 };
 use crate::log::{Event, append_event};
 use crate::paths::ProxyPaths;
@@ -74,16 +77,6 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// used.
 pub fn run_holder(paths: &ProxyPaths, worker_command: Vec<OsString>) -> Result<(), ProxyError> {
     paths.prepare()?;
-    let adopted = match std::env::var_os(ADOPT_VARIABLE) {
-        Some(_) => Some(handover::take_from_stdin()?),
-        None => None,
-    };
-    let patience = if adopted.is_some() {
-        LOCK_PATIENCE
-    } else {
-        Duration::ZERO
-    };
-    let _lock = take_lock(paths, patience)?;
     // A session of its own, so that no terminal's hang-up or Ctrl-C reaches it. Fails harmlessly
     // for a process that leads a group already.
     let _ = rustix::process::setsid();
@@ -92,8 +85,8 @@ pub fn run_holder(paths: &ProxyPaths, worker_command: Vec<OsString>) -> Result<(
         .build()
         .map_err(ProxyError::Runtime)?;
     runtime.block_on(async {
-        let mut holder = Holder::new(paths.clone(), worker_command)?;
-        holder.run(adopted).await
+        let (mut holder, worker) = Holder::start(paths.clone(), worker_command).await?;
+        holder.run(worker).await
     })
 }
 
@@ -141,6 +134,8 @@ enum Next {
 }
 
 struct Holder {
+    /// Held as long as the process lives.
+    lock: File,
     paths: ProxyPaths,
     worker_command: Vec<OsString>,
     listeners: Listeners,
@@ -153,9 +148,50 @@ struct Holder {
 }
 
 impl Holder {
-    fn new(paths: ProxyPaths, worker_command: Vec<OsString>) -> Result<Self, ProxyError> {
+    /// A holder, and the worker that it has or has started.
+    async fn start(
+        paths: ProxyPaths,
+        worker_command: Vec<OsString>,
+    ) -> Result<(Self, WorkerProcess), ProxyError> {
+        let adopted = match std::env::var_os(ADOPT_VARIABLE) {
+            Some(from) if from == ADOPT_HOLDER => {
+                let inheritance = Inheritance::receive(handover::take_from_stdin()?).await?;
+                return inheritance.into_holder(paths, worker_command);
+            }
+            Some(_) => Some(handover::take_from_stdin()?),
+            None => None,
+        };
+        let patience = if adopted.is_some() {
+            LOCK_PATIENCE
+        } else {
+            Duration::ZERO
+        };
+        let lock = take_lock(&paths, patience)?;
+        let mut holder = Self::new(lock, paths, worker_command)?;
+        let worker = match adopted {
+            Some(channel) => {
+                holder.event("holder_adopted", "took over the sockets of a worker");
+                WorkerProcess::new(channel, None)?
+            }
+            None => {
+                let bound = holder.listeners.bind(ListenerName::Control, 1);
+                bound.map_err(|refusal| refusal.into_error(&holder.paths))?;
+                let detail = format!("home {}", holder.paths.home.display());
+                holder.event("holder_started", detail);
+                holder.start_worker(&holder.worker_command).await?
+            }
+        };
+        Ok((holder, worker))
+    }
+
+    fn new(
+        lock: File,
+        paths: ProxyPaths,
+        worker_command: Vec<OsString>,
+    ) -> Result<Self, ProxyError> {
         let signal = |kind| unix::signal(kind).map_err(ProxyError::Runtime);
         Ok(Self {
+            lock,
             listeners: Listeners::new(paths.socket(), paths.relay_socket()),
             leaving: LeavingWorkers::new(),
             paths,
@@ -167,23 +203,7 @@ impl Holder {
         })
     }
 
-    async fn run(&mut self, adopted: Option<OwnedFd>) -> Result<(), ProxyError> {
-        let mut worker = match adopted {
-            Some(channel) => {
-                self.event("holder_adopted", "took over the sockets of a worker");
-                WorkerProcess::new(channel, None)?
-            }
-            None => {
-                self.listeners
-                    .bind(ListenerName::Control, 1)
-                    .map_err(|refusal| refusal.into_error(&self.paths))?;
-                self.event(
-                    "holder_started",
-                    format!("home {}", self.paths.home.display()),
-                );
-                self.start_worker(&self.worker_command).await?
-            }
-        };
+    async fn run(&mut self, mut worker: WorkerProcess) -> Result<(), ProxyError> {
         loop {
             match self.next(&worker).await {
                 Next::Message(WorkerMessage::WantsSuccessor { command }, _) => {
@@ -198,6 +218,10 @@ impl Holder {
                         Some(next) => worker = next,
                         None => break,
                     }
+                }
+                Next::Message(WorkerMessage::RenewHolder { command }, _) => {
+                    let error = self.renew(&worker, &command).await;
+                    self.event("holder_not_renewed", error.to_string());
                 }
                 Next::Carried(carried) => worker.tell(&HolderMessage::Carried(carried)).await,
                 Next::Message(message, sockets) => {
@@ -273,7 +297,8 @@ impl Holder {
             // These are met where they mean something.
             WorkerMessage::WantsSuccessor { .. }
             | WorkerMessage::Leaving { .. }
-            | WorkerMessage::RenewHolder { .. } => {}
+            | WorkerMessage::RenewHolder { .. }
+            | WorkerMessage::Unknown => {}
         }
         Ok(())
     }
@@ -307,10 +332,7 @@ impl Holder {
     }
 
     /// A worker in place of one that died; `None` when told to end while waiting.
-    async fn replace(
-        &mut self,
-        dead: &WorkerProcess,
-    ) -> Result<Option<WorkerProcess>, ProxyError> {
+    async fn replace(&mut self, dead: &WorkerProcess) -> Result<Option<WorkerProcess>, ProxyError> {
         let steady = dead.started.elapsed() >= STEADY_TIME;
         self.quick_deaths = if steady {
             0

@@ -390,6 +390,8 @@ impl Worker {
                 self.report(ProxyReport::Withdrawn { service });
                 self.report_traffic();
             }
+            ProxyCommand::ReplaceWorker { words } => self.hand_over(Some(words)).await,
+            ProxyCommand::RenewHolder { words } => self.holder.renew(words).await,
         }
     }
 

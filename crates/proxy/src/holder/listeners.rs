@@ -103,6 +103,13 @@ impl Listeners {
         self.asked.insert(name);
     }
 
+    /// All that are held.
+    pub(super) fn held(&self) -> impl Iterator<Item = (ListenerName, &[OwnedFd])> {
+        self.held
+            .iter()
+            .map(|(name, listeners)| (*name, listeners.as_slice()))
+    }
+
     /// A new worker has asked for nothing yet.
     pub(super) fn forget_asked(&mut self) {
         self.asked.clear();
@@ -111,9 +118,8 @@ impl Listeners {
     /// Closes what the present worker has not asked for: nobody would accept there.
     pub(super) fn close_unasked(&mut self) {
         let asked = &self.asked;
-        self.held.retain(|name, _| {
-            !matches!(name, ListenerName::Endpoint(_)) || asked.contains(name)
-        });
+        self.held
+            .retain(|name, _| !matches!(name, ListenerName::Endpoint(_)) || asked.contains(name));
     }
 
     pub(super) fn close_all(&mut self) {
@@ -231,7 +237,10 @@ mod tests {
             .local_addr()
             .unwrap();
         let mut listeners = Listeners::new(PathBuf::new(), PathBuf::new());
-        let refused = listeners.bind(ListenerName::Endpoint(address), 2).unwrap_err().to_string();
+        let refused = listeners
+            .bind(ListenerName::Endpoint(address), 2)
+            .unwrap_err()
+            .to_string();
         let owner = format!("process {}", std::process::id());
         assert!(
             refused.contains(&owner) && refused.contains("choose another port"),
@@ -244,10 +253,25 @@ mod tests {
     fn held_listeners_are_found_again_and_completed() {
         let address = free_address();
         let mut listeners = Listeners::new(PathBuf::new(), PathBuf::new());
-        assert_eq!(listeners.bind(ListenerName::Endpoint(address), 1).unwrap().len(), 1);
-        assert_eq!(listeners.bind(ListenerName::Endpoint(address), 3).unwrap().len(), 3);
         assert_eq!(
-            listeners.bind(ListenerName::Endpoint(address), 2).unwrap().len(),
+            listeners
+                .bind(ListenerName::Endpoint(address), 1)
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(
+            listeners
+                .bind(ListenerName::Endpoint(address), 3)
+                .unwrap()
+                .len(),
+            3
+        );
+        assert_eq!(
+            listeners
+                .bind(ListenerName::Endpoint(address), 2)
+                .unwrap()
+                .len(),
             3,
             "none is given up"
         );
@@ -283,7 +307,10 @@ mod tests {
     fn a_path_that_is_too_long_is_explained() {
         let path = PathBuf::from(format!("/{}", "x".repeat(120)));
         let mut listeners = Listeners::new(path, PathBuf::new());
-        let refused = listeners.bind(ListenerName::Control, 1).unwrap_err().to_string();
+        let refused = listeners
+            .bind(ListenerName::Control, 1)
+            .unwrap_err()
+            .to_string();
         assert!(
             refused.contains("121 bytes") && refused.contains("107"),
             "{refused}"
@@ -294,7 +321,10 @@ mod tests {
     fn an_address_of_another_machine_is_refused() {
         let mut listeners = Listeners::new(PathBuf::new(), PathBuf::new());
         let refused = listeners
-            .bind(ListenerName::Endpoint("192.0.2.1:30001".parse().unwrap()), 1)
+            .bind(
+                ListenerName::Endpoint("192.0.2.1:30001".parse().unwrap()),
+                1,
+            )
             .unwrap_err();
         assert!(matches!(refused, Refusal::NotHere(_)), "{refused}");
     }

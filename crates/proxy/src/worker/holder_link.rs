@@ -192,6 +192,12 @@ impl HolderLink {
             .await;
     }
 
+    /// The holder is wanted to go on as another program.
+    pub(super) async fn renew(&mut self, command: Vec<String>) {
+        self.tell(&WorkerMessage::RenewHolder { command }, &[])
+            .await;
+    }
+
     /// Nothing is given to replicas any more; another worker may, and for that a holder is needed.
     pub(super) async fn leave(&mut self, in_flight: Vec<ServiceLoad>) {
         if self.channel.is_none() {
