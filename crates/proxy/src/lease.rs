@@ -240,11 +240,11 @@ impl Lease {
         if !self.is_counted.replace(false) {
             return;
         }
-        self.load().in_flight.fetch_sub(1, Ordering::SeqCst);
+        let was = self.load().in_flight.fetch_sub(1, Ordering::SeqCst);
         // The swap of the table marks a replica retired before it reads its count, and this reads
         // the mark after the count: at least one of the two sees the other, so the end of a drain
-        // is never missed. Those before the last are told as well: a successor's limits wait for them.
-        if self.load().is_retired() {
+        // is never missed.
+        if was == 1 && self.load().is_retired() {
             self.view.service.replica_drained();
         }
         self.view.service.line.wake_first();

@@ -44,7 +44,7 @@ pub(crate) struct Failure {
 /// Where services tell the control plane that something wants to be reported.
 #[derive(Clone, Debug)]
 pub(crate) struct Signals {
-    /// A request of a replica that left the table has ended.
+    /// The last request of a replica that left the table has ended.
     pub(crate) drained: Arc<Notify>,
     /// Failed connections.
     pub(crate) failures: mpsc::Sender<Failure>,
@@ -358,7 +358,7 @@ impl Service {
         let _ = self.signals.failures.try_send(failure);
     }
 
-    /// A request of a replica that left the table has ended.
+    /// The last request of a replica that left the table has ended.
     pub(crate) fn replica_drained(&self) {
         self.signals.drained.notify_one();
     }

@@ -64,6 +64,8 @@ use crate::routing::{FAILURE_QUEUE, Failure, Signals};
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// The same when another worker has taken over, so that nothing presses.
 const LEAVING_DRAIN_TIME: Duration = Duration::from_secs(3600);
+/// How often a worker that has left tells what it has in flight, if that has changed: its successor's limits wait for it.
+const LOAD_INTERVAL: Duration = Duration::from_millis(100);
 /// How often traffic is reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Certificates are looked at once in this many reports.
@@ -436,7 +438,7 @@ impl Worker {
         self.controller = None;
         drop(self.control);
         drop(self.relay);
-        drop(self.metrics);
+        self.metrics.close().await;
         let services: Vec<_> = self.registry.services().cloned().collect();
         if end == End::Leave {
             // From here on nothing is selected by this worker's tables, which will be outdated.
@@ -451,6 +453,7 @@ impl Worker {
             DRAIN_TIME
         };
         let mut limit = pin!(sleep(limit));
+        let mut tick = interval(LOAD_INTERVAL);
         let mut told = None;
         let detail = loop {
             tokio::select! {
@@ -458,7 +461,7 @@ impl Worker {
                 () = limit.as_mut() => break "requests still in flight were cut off",
                 _ = self.terminate.recv() => break "told again; requests in flight were cut off",
                 () = self.drained.notified() => {}
-                _ = self.tick.tick() => {}
+                _ = tick.tick() => {}
             }
             let loads = Registry::loads(&services);
             if end == End::Leave && told.as_ref() != Some(&loads) {
