@@ -285,7 +285,7 @@ impl Worker {
     async fn tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(TICKS_PER_CERTIFICATE_LOOK) {
-            self.registry.renew_certificates();
+            self.registry.look_at_certificates();
         }
         if self.ticks.is_multiple_of(TICKS_PER_METRICS_SWEEP) {
             self.registry.forget_idle_metrics();

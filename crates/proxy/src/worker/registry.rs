@@ -1,8 +1,10 @@
 //! The services of this worker, and what it takes to put a table in force.
 
+mod certificates;
+mod check;
 mod metrics;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use std::thread::available_parallelism;
 use plan::routing::{Generation, ProxyReport, ReplicaId, RoutingTable};
 use tokio::sync::{mpsc, oneshot};
 
+use self::certificates::{CertificateState, certificate_for};
 use super::holder_link::HolderLink;
 use super::relay_listener::Relayed;
 use super::reporter::InFlight;
@@ -23,12 +26,6 @@ use crate::paths::ProxyPaths;
 use crate::relay::{self, SUCCESSOR};
 use crate::routing::{Service, Signals};
 use crate::saved_tables::SavedTables;
-use crate::tls::Certificate;
-
-/// Longest name of a service in bytes: it is part of a file's name.
-const MAX_NAME_BYTES: usize = 200;
-/// Replicas in one table at most.
-const MAX_UPSTREAMS: usize = 10_000;
 
 /// All services, and the threads that serve them.
 #[derive(Debug)]
@@ -54,10 +51,7 @@ struct Entry {
     listen: SocketAddr,
     /// False while the endpoint of a restored table could not be bound.
     bound: bool,
-    /// `None` where connections are not encrypted, or cannot be.
-    certificate: Option<Certificate>,
-    /// Why the certificate's files cannot be used, as it was logged last.
-    complaint: String,
+    tls: CertificateState,
 }
 
 impl Registry {
@@ -108,8 +102,7 @@ impl Registry {
                     service,
                     listen,
                     bound: false,
-                    certificate,
-                    complaint: String::new(),
+                    tls: CertificateState::new(certificate),
                 },
             );
         }
@@ -142,45 +135,6 @@ impl Registry {
                 self.logs
                     .event(Event::new("endpoint_bound", detail).of(entry.service.name()));
             }
-        }
-    }
-
-    /// The certificate of a restored table. Without one the endpoint serves nobody until it can be read.
-    fn certificate_at_start(&self, table: &RoutingTable) -> Option<Certificate> {
-        let loaded = Certificate::load(table.tls.as_ref()?);
-        let failed = |error: String| {
-            let event = Event::new("certificate_unusable", error);
-            self.logs.event(event.of(&table.service));
-        };
-        loaded.map_err(failed).ok()
-    }
-
-    /// Reads certificates whose files have changed.
-    pub(super) fn renew_certificates(&mut self) {
-        for (name, entry) in &mut self.entries {
-            let renewed = match (&entry.certificate, entry.service.table().tls) {
-                (Some(known), _) => known.renewed(),
-                (None, Some(files)) => Certificate::load(&files).map(Some),
-                (None, None) => continue,
-            };
-            let event = match renewed {
-                Ok(None) => {
-                    entry.complaint.clear();
-                    continue;
-                }
-                Ok(Some(certificate)) => {
-                    entry.service.set_tls(Some(Arc::clone(&certificate.config)));
-                    entry.certificate = Some(certificate);
-                    entry.complaint.clear();
-                    Event::new("certificate_renewed", "the files have changed")
-                }
-                Err(error) if error == entry.complaint => continue,
-                Err(error) => {
-                    entry.complaint.clone_from(&error);
-                    Event::new("certificate_not_renewed", error)
-                }
-            };
-            self.logs.event(event.of(name));
         }
     }
 
@@ -237,15 +191,11 @@ impl Registry {
             return Ok(Arc::clone(&entry.service));
         }
         self.check(&table)?;
-        let known = before.as_ref().and_then(|entry| entry.certificate.clone());
-        let certificate = match &table.tls {
-            None => None,
-            Some(files) => Some(match known.filter(|known| known.is_from(files)) {
-                // Files that cannot be used any more are no reason to refuse replicas.
-                Some(known) => known.renewed().ok().flatten().unwrap_or(known),
-                None => Certificate::load(files)?,
-            }),
-        };
+        let tls = certificate_for(&table, before.as_ref().map(|entry| &entry.tls))?;
+        let config = tls
+            .certificate
+            .as_ref()
+            .map(|known| Arc::clone(&known.config));
         let (name, generation, listen) = (table.service.clone(), table.generation, table.listen);
         let replicas = table.upstreams.len();
         let service = match &before {
@@ -270,10 +220,10 @@ impl Registry {
         }
         // A connection that is accepted in between is not served in clear: it sees that there is a certificate to come.
         if table.tls.is_some() {
-            service.set_tls(certificate.as_ref().map(|known| Arc::clone(&known.config)));
+            service.set_tls(config.clone());
         }
         service.swap(table);
-        if certificate.is_none() {
+        if config.is_none() {
             service.set_tls(None);
         }
         if let Some(old) = before.filter(|old| old.bound && old.listen != listen) {
@@ -288,8 +238,7 @@ impl Registry {
                 service: Arc::clone(&service),
                 listen,
                 bound: true,
-                certificate,
-                complaint: String::new(),
+                tls,
             },
         );
         Ok(service)
@@ -532,56 +481,5 @@ impl Registry {
         self.saved
             .save(tables)
             .map_err(|error| format!("cannot save the routing table: {error}"))
-    }
-
-    /// What makes a table one that cannot be served.
-    fn check(&self, table: &RoutingTable) -> Result<(), String> {
-        let name = &table.service;
-        let is_file_name = !name.is_empty()
-            && name.len() <= MAX_NAME_BYTES
-            && !name.starts_with('.')
-            && !name.contains(['/', '\0']);
-        if !is_file_name {
-            return Err(format!("{name:?} cannot be the name of a service"));
-        }
-        if table.listen.port() == 0 {
-            return Err("the endpoint has no port".to_owned());
-        }
-        if table.load_balancer.stream_timeout_seconds.is_nan()
-            || table.load_balancer.stream_timeout_seconds <= 0.0
-        {
-            let seconds = table.load_balancer.stream_timeout_seconds;
-            return Err(format!(
-                "stream_timeout_seconds must be above 0, not {seconds}"
-            ));
-        }
-        if table.upstreams.len() > MAX_UPSTREAMS {
-            let count = table.upstreams.len();
-            return Err(format!(
-                "{count} replicas are more than the {MAX_UPSTREAMS} allowed"
-            ));
-        }
-        let mut seen = HashSet::new();
-        if let Some(twice) = table
-            .upstreams
-            .iter()
-            .find(|up| !seen.insert(up.replica_id))
-        {
-            return Err(format!(
-                "replica {} stands in the table twice",
-                twice.replica_id
-            ));
-        }
-        let other = self
-            .entries
-            .iter()
-            .find(|(other, entry)| *other != name && entry.listen == table.listen);
-        match other {
-            Some((other, _)) => Err(format!(
-                "{} is the endpoint of service {other} already",
-                table.listen
-            )),
-            None => Ok(()),
-        }
     }
 }
