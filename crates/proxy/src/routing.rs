@@ -26,6 +26,7 @@ use crate::connections::Connections;
 use crate::keys::Keys;
 use crate::lease::ReplicaLoad;
 use crate::metrics::ServiceMetrics;
+use crate::relay::SUCCESSOR;
 use crate::selection::Cursor;
 use crate::settings::Settings;
 use crate::waiting::Line;
@@ -127,6 +128,14 @@ impl Published {
         };
         published.slow_start_until = published.slow_start_end();
         Arc::new(published)
+    }
+}
+
+impl Published {
+    /// Whether this process has left, and everything goes to the one that serves now.
+    pub(crate) fn leads_to_successor(&self) -> bool {
+        let mut loads = self.loads.iter();
+        loads.any(|load| load.replica_id == SUCCESSOR)
     }
 }
 
