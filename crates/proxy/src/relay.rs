@@ -19,12 +19,13 @@
 //!
 //! # Recovery
 //!
-//! While nobody serves, connections wait in the queue of the socket.
+//! While nobody serves, connections wait in the queue of the socket. One that was taken by a worker which leaves at that
+//! moment is tried again, for as long as connecting may take.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream as StdTcpStream};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use plan::routing::{ReplicaId, RoutingTable, Upstream};
 use spec::LoadBalancingPolicy;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Stands for the successor where a replica is named. No replica has this number: they are counted from 1.
 pub(crate) const SUCCESSOR: ReplicaId = ReplicaId::MAX;
@@ -40,6 +41,9 @@ pub(crate) const SUCCESSOR: ReplicaId = ReplicaId::MAX;
 pub(crate) const TAKEN: u8 = b'!';
 /// How long it may take until that comes, in seconds, where replicas have less: the successor may have to be replaced first.
 const CONNECT_SECONDS: f64 = 10.0;
+
+/// Pause before a connection is tried again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Where requests are brought. A process leaves once, so this is set once.
 static WAY: OnceLock<Way> = OnceLock::new();
@@ -95,17 +99,27 @@ pub(crate) async fn connect(service: u32, limit: Duration) -> io::Result<TcpStre
     let service = usize::try_from(service).map_err(io::Error::other)?;
     let name = way.services.get(service).ok_or(io::ErrorKind::NotFound)?;
     let taken = async {
-        let mut stream = UnixStream::connect(&way.socket).await?;
-        stream.write_all(&preamble(name)).await?;
-        match stream.read_u8().await? {
-            TAKEN => Ok(stream),
-            _ => Err(io::ErrorKind::InvalidData.into()),
+        loop {
+            // Who had taken it may have left at that moment: nothing was sent, so the next one is as good.
+            match bring(&way.socket, name).await {
+                Ok(stream) => return stream,
+                Err(_) => sleep(PAUSE).await,
+            }
         }
     };
-    let stream: io::Result<UnixStream> = timeout(limit, taken)
+    let stream = timeout(limit, taken)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-    adopt(OwnedFd::from(stream?.into_std()?))
+    adopt(OwnedFd::from(stream.into_std()?))
+}
+
+async fn bring(socket: &Path, service: &str) -> io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(&preamble(service)).await?;
+    match stream.read_u8().await? {
+        TAKEN => Ok(stream),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// A connection over the socket, for the request path.

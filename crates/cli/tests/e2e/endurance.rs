@@ -314,6 +314,9 @@ impl Endurance {
         self.sky.upgrade_to(next);
         let told = self.sky.ok(&["api", "restart"]).out;
         assert!(told.contains("goes on as this program"), "{told}");
+        // Whoever still runs the one before keeps it.
+        let before = self.sky.work().join(format!("sky-{}", self.upgrades - 1));
+        let _ = fs::remove_file(before);
     }
 
     /// The access log says who had a request of which no answer tells; it is read soon, because it is rotated.
