@@ -55,6 +55,7 @@ mod metrics;
 mod own_answer;
 mod paths;
 mod peer;
+mod plain;
 mod relay;
 mod routing;
 mod saved_tables;

@@ -110,7 +110,8 @@ pub(crate) async fn connect(service: u32, limit: Duration) -> io::Result<TcpStre
     let stream = timeout(limit, taken)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-    adopt(OwnedFd::from(stream.into_std()?))
+    let socket = OwnedFd::from(stream.into_std()?);
+    TcpStream::from_std(StdTcpStream::from(socket))
 }
 
 async fn bring(socket: &Path, service: &str) -> io::Result<UnixStream> {
@@ -120,11 +121,6 @@ async fn bring(socket: &Path, service: &str) -> io::Result<UnixStream> {
         TAKEN => Ok(stream),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
-}
-
-/// A connection over the socket, for the request path.
-pub(crate) fn adopt(socket: OwnedFd) -> io::Result<TcpStream> {
-    TcpStream::from_std(StdTcpStream::from(socket))
 }
 
 /// What a connection begins with: the length of the name in one byte, and the name.
