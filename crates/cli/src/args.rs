@@ -88,6 +88,8 @@ pub(crate) enum ApiCommand {
     Start,
     /// Stop the server; replicas and endpoints go on.
     Stop(ApiStopArguments),
+    /// Bring the server and the proxy to this program; replicas and connections go on.
+    Restart,
     /// Say whether the server runs.
     Status(JsonArgument),
     /// Print the metrics of all endpoints, as Prometheus reads them.

@@ -30,6 +30,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Api { command } => match command {
             ApiCommand::Start => commands::api::start::run(),
             ApiCommand::Stop(arguments) => commands::api::stop::run(&arguments),
+            ApiCommand::Restart => commands::api::restart::run(),
             ApiCommand::Status(arguments) => commands::api::status::run(&arguments),
             ApiCommand::Metrics => commands::api::metrics::run(),
             ApiCommand::Serve => commands::api::serve::run(),

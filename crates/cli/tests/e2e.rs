@@ -22,5 +22,7 @@ mod refusals;
 mod server;
 #[path = "e2e/updates.rs"]
 mod updates;
+#[path = "e2e/upgrades.rs"]
+mod upgrades;
 #[path = "e2e/walkthrough.rs"]
 mod walkthrough;

@@ -26,7 +26,7 @@ impl TableCandidates<'_> {
     pub(crate) fn is_any_busy(&self) -> bool {
         let limit = self.published.settings.max_requests_per_replica;
         self.published.loads.iter().any(|load| {
-            load.in_flight() >= limit
+            load.occupied() >= limit
                 && !load.is_ejected(self.now)
                 && !self.tried.contains(&load.replica_id)
         })
@@ -41,7 +41,7 @@ impl Candidates for TableCandidates<'_> {
     fn candidate(&self, index: usize) -> Option<Candidate> {
         let load = self.published.loads.get(index)?;
         let upstream = self.published.table.upstreams.get(index)?;
-        let in_flight = load.in_flight();
+        let in_flight = load.occupied();
         if in_flight >= self.published.settings.max_requests_per_replica
             || (load.is_ejected(self.now) && !self.even_ejected)
             || (!self.tried.is_empty() && self.tried.contains(&load.replica_id))

@@ -18,6 +18,7 @@ use crate::decimal::{digits3, push_number};
 use crate::endpoint::Endpoint;
 use crate::h2::UploadProgress;
 use crate::metrics::{Ended, Reason};
+use crate::relay::SUCCESSOR;
 
 /// Lines are handed to the writer when they have come to this many bytes, or with the next sweep.
 const HAND_ON_BYTES: usize = 32 * 1024;
@@ -273,7 +274,9 @@ impl Drop for RequestRecord {
         self.waited();
         let now = clock::monotonic_micros();
         self.count(now);
-        if self.endpoint.view().published.settings.access_log {
+        let is_relayed = self.replica.is_some_and(|(id, _)| id == SUCCESSOR);
+        // The successor writes the line of what was brought to it.
+        if !is_relayed && self.endpoint.view().published.settings.access_log {
             let micros = now.saturating_sub(self.started);
             self.endpoint
                 .access(|line, service| self.write(line, service, micros));

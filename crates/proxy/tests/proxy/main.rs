@@ -25,8 +25,11 @@ mod metrics;
 mod overload;
 mod processes;
 mod queue;
+mod relayed;
+
 mod selection;
 mod settings;
+mod succession;
 mod support;
 mod timeouts;
 mod tls;

@@ -6,13 +6,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
-use plan::routing::ProxyCommand;
+use plan::routing::{ProxyCommand, RoutingTable};
 use rustix::process::Signal;
 
 use crate::support::client::{Client, get, request};
 use crate::support::message::Head;
 use crate::support::process::{Proxy, signal};
 use crate::support::replica::{Replica, Then};
+use crate::support::tls::Certificates;
 use crate::support::{PATIENCE, eventually, free_address, numbered_table, table};
 
 const ADDRESS_VARIABLE: &str = "SKYSERVE_METRICS_ADDRESS";
@@ -278,8 +279,16 @@ fn retries_and_ejections_name_the_replica_that_failed() {
 
 #[test]
 fn the_documentation_names_what_is_exposed() {
+    let Some(certificates) = Certificates::make() else {
+        return;
+    };
     let replica = Replica::named("x");
-    let (proxy, _controller, endpoint) = Proxy::serving(&[replica.address]);
+    let (proxy, mut controller, endpoint) = Proxy::serving(&[replica.address]);
+    controller.acknowledged(RoutingTable {
+        service: "encrypted".to_owned(),
+        tls: Some(certificates.files()),
+        ..table(free_address(), 1, [replica.address])
+    });
     get(endpoint);
     let requests =
         r#"skyserve_requests_total{service="svc",version="1",replica="1",status_class="2xx"}"#;
