@@ -113,7 +113,7 @@ fn state() -> ServiceState {
     let spec: spec::ServiceSpec = serde_json::from_value(spec).unwrap();
     let first = crate::VersionState {
         version: 2,
-        settings: crate::settings::UpdateSettings::defaults(&spec),
+        settings: crate::settings::UpdateSettings::of(&spec),
         spec,
         task_hash: "a".to_owned(),
         use_spot: false,
