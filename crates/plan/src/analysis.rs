@@ -42,25 +42,22 @@
 //!
 //! | the new version | weight 5 % | weight 50 % |
 //! |---|---|---|
-//! | fails all requests | 15 | |
-//! | fails 30 % | 35 | 81 |
-//! | fails 10 % | 161 | 314 |
+//! | fails all requests | 16 | |
+//! | fails 30 % | 32 | 81 |
+//! | fails 10 % | 183 | 314 |
 //! | takes 3 times as long, where 1.5 times is allowed | 190 | 413 |
 
 mod bets;
 mod evidence;
-mod figures;
-mod histogram;
 mod quantile;
 
 use serde::{Deserialize, Serialize};
 use spec::update::Analysis;
 
-pub use self::evidence::{Evidence, PERIOD_SECONDS, Sample};
-pub use self::figures::{CanaryFigures, VersionFigures};
-pub use self::histogram::{BUCKETS, Histogram, bucket_of};
+pub use self::evidence::{Evidence, PERIOD_SECONDS};
 
 use self::quantile::Quantile;
+use crate::figures::{Figures, Histogram};
 
 /// Requests that each side must have answered before a version is promoted, whatever the settings say.
 pub const LEAST_REQUESTS: u64 = 30;
@@ -91,7 +88,7 @@ struct Respect {
     name: &'static str,
     /// How many times as long it may take.
     limit: f64,
-    histogram: fn(&Sample) -> &Histogram,
+    histogram: fn(&Figures) -> &Histogram,
 }
 
 /// Says what follows from the evidence; always valid, so to be asked at any time.
@@ -160,7 +157,7 @@ fn respects(analysis: &Analysis) -> impl Iterator<Item = Respect> {
     let first_byte = analysis.max_ttfb_ratio.map(|limit| Respect {
         name: "time to first byte",
         limit,
-        histogram: |sample| &sample.first_byte,
+        histogram: |sample| &sample.time_to_first_byte,
     });
     [latency, first_byte].into_iter().flatten()
 }
@@ -206,7 +203,7 @@ fn errors_reason(evidence: &Evidence, analysis: &Analysis) -> String {
     )
 }
 
-fn share(sample: &Sample) -> String {
+fn share(sample: &Figures) -> String {
     format!(
         "{} of its requests ({} of {})",
         percent(sample.error_share()),

@@ -6,7 +6,7 @@
 //! beyond b, the less certain, so a false bound implies that the test at the quantile itself is wrong.
 
 use super::bets;
-use super::histogram::{BUCKETS, Histogram, bucket_start};
+use crate::figures::Histogram;
 
 /// Which share of durations is at most as long.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,11 +15,11 @@ pub(super) struct Quantile {
     name: &'static str,
 }
 
-/// A quantile of both versions, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A quantile of both versions, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Excess {
-    pub(super) new: u64,
-    pub(super) old: u64,
+    new: f64,
+    old: f64,
 }
 
 impl Quantile {
@@ -49,8 +49,7 @@ impl Quantile {
         })
     }
 
-    /// The measured values, where they are further apart than `limit`, certain or not, and further than a histogram
-    /// rounds.
+    /// The measured values, where they are further apart than `limit`, certain or not.
     pub(super) fn suspicion(self, new: &Histogram, old: &Histogram, limit: f64) -> Option<Excess> {
         let excess = Excess {
             new: self.measured(new),
@@ -59,37 +58,32 @@ impl Quantile {
         is_beyond(excess.new, excess.old, limit).then_some(excess)
     }
 
-    /// The largest bound that it is certainly above, in microseconds.
-    fn lower_bound(self, durations: &Histogram, certain: f64) -> Option<u64> {
+    /// The largest bound that it is certainly above, in seconds.
+    fn lower_bound(self, durations: &Histogram, certain: f64) -> Option<f64> {
         let (count, share) = (durations.count(), 1.0 - self.share);
-        let mut bound = None;
-        for (bucket, beyond) in durations.beyond() {
-            if bets::is_above(beyond, count, share) < certain {
-                break;
-            }
-            bound = Some(bucket);
-        }
-        // What is beyond a bucket begins where the next one does.
-        bound.map(|bucket| bucket_start(bucket + 1))
+        let bounds = durations.beyond();
+        let certain =
+            bounds.take_while(|(_, beyond)| bets::is_above(*beyond, count, share) >= certain);
+        certain.last().map(|(bound, _)| bound)
     }
 
     /// The smallest bound that it is certainly below; `None` when that may be anything.
-    fn upper_bound(self, durations: &Histogram, certain: f64) -> Option<u64> {
+    fn upper_bound(self, durations: &Histogram, certain: f64) -> Option<f64> {
         let (count, share) = (durations.count(), 1.0 - self.share);
-        let bound = durations
-            .beyond()
-            .find(|(_, beyond)| bets::is_below(*beyond, count, share) >= certain);
-        let (bucket, _) = bound?;
-        (bucket + 1 < BUCKETS).then(|| bucket_start(bucket + 1))
+        let mut bounds = durations.beyond();
+        let bound = bounds.find(|(_, beyond)| bets::is_below(*beyond, count, share) >= certain);
+        bound
+            .map(|(bound, _)| bound)
+            .filter(|bound| *bound < f64::MAX)
     }
 
     /// The end of the bucket that it lies in; 0 where there is nothing.
-    fn measured(self, durations: &Histogram) -> u64 {
+    fn measured(self, durations: &Histogram) -> f64 {
         let most = durations.count() as f64 * (1.0 - self.share);
         let bucket = durations
             .beyond()
             .find(|(_, beyond)| *beyond as f64 <= most);
-        bucket.map_or(0, |(bucket, _)| bucket_start(bucket + 1))
+        bucket.map_or(0.0, |(bound, _)| bound)
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -97,8 +91,8 @@ impl Quantile {
     }
 }
 
-fn is_beyond(new: u64, old: u64, limit: f64) -> bool {
-    old > 0 && new as f64 > old as f64 * limit
+fn is_beyond(new: f64, old: f64, limit: f64) -> bool {
+    old > 0.0 && new > old * limit
 }
 
 impl Excess {
@@ -112,7 +106,7 @@ impl Excess {
     ) -> String {
         let name = quantile.name();
         let verb = if is_certain { "is" } else { "looks to be" };
-        let times = self.new as f64 / self.old.max(1) as f64;
+        let times = self.new / self.old;
         format!(
             "the {name} {what} of the new version {verb} {} and {} of the old one in the same time, {times:.1} times as \
              long; {limit} times is allowed",
@@ -122,13 +116,14 @@ impl Excess {
     }
 }
 
-fn duration(micros: u64) -> String {
-    let seconds = micros as f64 / 1e6;
-    if seconds >= 10.0 {
+fn duration(seconds: f64) -> String {
+    if seconds > 1e6 {
+        "endless".to_owned()
+    } else if seconds >= 10.0 {
         format!("{seconds:.0} s")
     } else if seconds >= 1.0 {
         format!("{seconds:.1} s")
-    } else if micros >= 10_000 {
+    } else if seconds >= 0.01 {
         format!("{:.0} ms", seconds * 1e3)
     } else {
         format!("{:.1} ms", seconds * 1e3)

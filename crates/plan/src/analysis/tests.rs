@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::figures::{CanaryCounts, CanaryFigures};
 use crate::time::{Span, Timestamp};
 
 /// splitmix64.
@@ -48,7 +49,8 @@ const GOOD: Behaviour = Behaviour {
 /// A canary under way, as the proxy reports it every second.
 struct Canary {
     random: Random,
-    figures: CanaryFigures,
+    counts: CanaryCounts,
+    told: CanaryCounts,
     evidence: Evidence,
     now: Timestamp,
 }
@@ -57,23 +59,16 @@ const NEW: u32 = 2;
 
 impl Canary {
     fn begin(seed: u64, analysis: &Analysis) -> Self {
-        let version = |version| VersionFigures {
-            version,
-            ..VersionFigures::default()
-        };
-        let figures = CanaryFigures {
+        let counts = CanaryCounts {
             counting_since: Timestamp(1),
-            generation: 1,
-            versions: vec![version(1), version(NEW)],
+            versions: vec![(1, Figures::default()), (NEW, Figures::default())],
         };
-        let mut evidence = Evidence::new(NEW, analysis.max_error_increase);
-        let now = Timestamp::from_seconds(1000.0);
-        evidence.take(&figures, now);
         Self {
             random: Random(seed),
-            figures,
-            evidence,
-            now,
+            told: counts.clone(),
+            counts,
+            evidence: Evidence::new(NEW, analysis.max_error_increase),
+            now: Timestamp::from_seconds(1000.0),
         }
     }
 
@@ -86,20 +81,26 @@ impl Canary {
             let (index, behaviour) = if goes_new { (1, new) } else { (0, old) };
             let fails = self.random.happens(behaviour.errors);
             let duration = self.random.duration(behaviour.median);
-            let counts = &mut self.figures.versions[index];
+            let counts = &mut self.counts.versions[index].1;
             counts.requests += 1;
             if fails {
                 counts.errors += 1;
             } else {
-                counts.latency.add(duration, 1);
-                counts.first_byte.add(duration / 2, 1);
+                counts.latency.count_micros(duration, 1);
+                counts.time_to_first_byte.count_micros(duration / 2, 1);
             }
         }
-        self.evidence.take(&self.figures.clone(), self.now);
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        let new = self.counts.since(&self.told, NEW);
+        self.told.clone_from(&self.counts);
+        self.evidence.take(&new, self.now);
     }
 
     fn new_requests(&self) -> u64 {
-        self.figures.versions[1].requests
+        self.counts.versions[1].1.requests
     }
 }
 
@@ -334,9 +335,9 @@ fn a_proxy_that_begins_anew_is_no_nonsense() {
         canary.second(20.0, 0.5, GOOD, GOOD);
     }
     let before = canary.evidence.new_in_all().clone();
-    canary.figures = CanaryFigures {
+    canary.counts = CanaryCounts {
         counting_since: Timestamp(2),
-        ..Canary::begin(0, &analysis).figures
+        ..Canary::begin(0, &analysis).counts
     };
     // Counts are lower than before, and all of them are new.
     for _ in 0..100 {
@@ -347,9 +348,8 @@ fn a_proxy_that_begins_anew_is_no_nonsense() {
     assert!(after.requests > before.requests + counted - 200);
     assert!(after.requests <= before.requests + counted + 200);
     // The same report again, from a controller that was restarted, is nothing new.
-    let figures = canary.figures.clone();
     let known = canary.evidence.clone();
-    canary.evidence.take(&figures, canary.now);
+    canary.tell();
     assert_eq!(canary.evidence.new_in_all(), known.new_in_all());
 }
 
@@ -369,8 +369,8 @@ proptest! {
     /// Whatever a proxy may report, and whatever the settings are, there is a verdict and no panic.
     #[test]
     fn any_figures_give_a_verdict(
-        reports in proptest::collection::vec(
-            (0_i64..3, 0_u32..4, any::<u64>(), any::<u64>(), any::<u64>(), -20_i64..20), 1..30),
+        spans in proptest::collection::vec(
+            (1_u32..3, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), -20_i64..20), 1..30),
         increase in prop_oneof![Just(f64::NAN), Just(-1.0), Just(2.0), 0.0..1.0],
         confidence in prop_oneof![Just(f64::NAN), Just(1.0), Just(0.0), 0.5..1.0],
         ratio in prop_oneof![Just(None), Just(Some(f64::NAN)), (0.0..5.0).prop_map(Some)],
@@ -384,24 +384,19 @@ proptest! {
         };
         let mut evidence = Evidence::new(NEW, increase);
         let mut now = Timestamp(0);
-        for (since, version, requests, errors, micros, seconds) in reports {
+        for (version, requests, others, errors, micros, seconds) in spans {
             now = now + Span::from_seconds(seconds as f64);
             let mut latency = Histogram::default();
-            latency.add(micros, requests);
-            let counts = VersionFigures {
-                version,
+            latency.count_micros(micros, requests);
+            let side = |requests| Figures {
                 requests,
                 errors,
-                first_byte: latency.clone(),
-                latency,
+                time_to_first_byte: latency.clone(),
+                latency: latency.clone(),
             };
-            let figures = CanaryFigures {
-                counting_since: Timestamp(since),
-                generation: 1,
-                versions: vec![counts],
-            };
-            evidence.take(&figures, now);
-            if version == 3 {
+            let (new, old) = (side(requests), side(others));
+            evidence.take(&CanaryFigures { version, new, old }, now);
+            if errors.is_multiple_of(5) {
                 evidence.next_step();
             }
             let _ = judge(&evidence, &analysis);
@@ -416,11 +411,11 @@ proptest! {
         let analysis = Analysis { min_requests: 1, ..errors_only() };
         let mut canary = Canary::begin(0, &analysis);
         for (index, requests, errors) in [(0, old, old_failed), (1, new, failed)] {
-            let counts = &mut canary.figures.versions[index];
+            let counts = &mut canary.counts.versions[index].1;
             counts.requests = requests;
             counts.errors = errors.min(requests);
         }
-        canary.evidence.take(&canary.figures, canary.now);
+        canary.tell();
         canary.evidence.next_step();
         let verdict = judge(&canary.evidence, &analysis);
         let waits = matches!(verdict, Verdict::Wait { .. });

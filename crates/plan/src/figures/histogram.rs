@@ -25,10 +25,17 @@ pub fn bucket_of(micros: u64) -> usize {
     1 + ((octave - FIRST_OCTAVE) << FINENESS) as usize + part as usize
 }
 
+/// The upper bound of a bucket in seconds.
+fn bucket_end(bucket: usize) -> f64 {
+    if bucket + 1 >= BUCKETS {
+        return f64::MAX;
+    }
+    bucket_start(bucket + 1) as f64 / 1e6
+}
+
 /// Where a bucket begins, in microseconds; the end of the one before.
-#[must_use]
-pub(super) fn bucket_start(bucket: usize) -> u64 {
-    let Some(index) = bucket.min(BUCKETS).checked_sub(1) else {
+fn bucket_start(bucket: usize) -> u64 {
+    let Some(index) = bucket.checked_sub(1) else {
         return 0;
     };
     let octave = FIRST_OCTAVE + (index >> FINENESS) as u32;
@@ -39,77 +46,80 @@ pub(super) fn bucket_start(bucket: usize) -> u64 {
     ((1 << FINENESS) + part) << (octave - FINENESS)
 }
 
-/// How many durations fell into each bucket that has any: pairs of [`bucket_of`] and a count, in ascending order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Counts by size: each bucket's upper bound in seconds, ascending, and how many were less than that and not less than the
+/// bound before. What is beyond the last bound stands in a bucket with the bound `f64::MAX`. Buckets without any are left
+/// out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Histogram {
-    counts: Vec<(u16, u64)>,
+    /// The buckets.
+    pub buckets: Vec<(f64, u64)>,
 }
 
 impl Histogram {
-    /// From the counts of all buckets, from the first on.
+    /// From the counts of all [`BUCKETS`], from the first on.
     #[must_use]
     pub fn of(counts: impl IntoIterator<Item = u64>) -> Self {
-        let counts = (0..).zip(counts).filter(|(_, count)| *count > 0);
+        let counts = (0..BUCKETS).zip(counts).filter(|(_, count)| *count > 0);
         Self {
-            counts: counts.collect(),
+            buckets: counts
+                .map(|(bucket, count)| (bucket_end(bucket), count))
+                .collect(),
         }
     }
 
     /// Counts durations of so many microseconds.
-    pub fn add(&mut self, micros: u64, count: u64) {
-        let bucket = u16::try_from(bucket_of(micros)).unwrap_or(u16::MAX);
-        self.add_bucket(bucket, count);
+    pub fn count_micros(&mut self, micros: u64, count: u64) {
+        self.add_bucket(bucket_end(bucket_of(micros)), count);
     }
 
-    fn add_bucket(&mut self, bucket: u16, count: u64) {
-        match self.counts.binary_search_by_key(&bucket, |(at, _)| *at) {
-            Ok(index) => self.counts[index].1 = self.counts[index].1.saturating_add(count),
-            Err(_) if count == 0 => {}
-            Err(index) => self.counts.insert(index, (bucket, count)),
+    /// Adds other counts; bounds that are not there yet are taken over.
+    pub fn add(&mut self, other: &Self) {
+        for (bound, count) in &other.buckets {
+            self.add_bucket(*bound, *count);
         }
     }
 
-    /// Adds another histogram.
-    pub fn merge(&mut self, other: &Self) {
-        for (bucket, count) in &other.counts {
-            self.add_bucket(*bucket, *count);
+    fn add_bucket(&mut self, bound: f64, count: u64) {
+        match self.place(bound) {
+            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(count),
+            Err(_) if count == 0 => {}
+            Err(at) => self.buckets.insert(at, (bound, count)),
         }
     }
 
     /// What has come since `earlier`. A count that went down counts as nothing new.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let counts = self.counts.iter().filter_map(|(bucket, count)| {
-            let before = earlier.at(*bucket);
+        let buckets = self.buckets.iter().filter_map(|(bound, count)| {
+            let before = earlier.place(*bound).map_or(0, |at| earlier.buckets[at].1);
             let new = count.checked_sub(before).filter(|new| *new > 0)?;
-            Some((*bucket, new))
+            Some((*bound, new))
         });
         Self {
-            counts: counts.collect(),
+            buckets: buckets.collect(),
         }
     }
 
     /// How many durations there are.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts
+        self.buckets
             .iter()
             .fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    fn at(&self, bucket: u16) -> u64 {
-        self.counts
-            .binary_search_by_key(&bucket, |(at, _)| *at)
-            .map_or(0, |index| self.counts[index].1)
+    fn place(&self, bound: f64) -> Result<usize, usize> {
+        self.buckets
+            .binary_search_by(|(known, _)| known.total_cmp(&bound))
     }
 
-    /// Each bucket that has any, and how many durations are beyond it, from the shortest on.
-    pub(super) fn beyond(&self) -> impl Iterator<Item = (usize, u64)> {
+    /// The bound of each bucket, and how many durations are beyond it, from the shortest on.
+    pub(crate) fn beyond(&self) -> impl Iterator<Item = (f64, u64)> {
         let mut left = self.count();
-        self.counts.iter().map(move |(bucket, count)| {
+        self.buckets.iter().map(move |(bound, count)| {
             left = left.saturating_sub(*count);
-            (usize::from(*bucket), left)
+            (*bound, left)
         })
     }
 }
@@ -132,7 +142,7 @@ mod tests {
         }
         assert_eq!(bucket_of(0), 0);
         assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
-        assert_eq!(bucket_start(usize::MAX), 1 << LAST_OCTAVE);
+        assert_eq!(bucket_start(BUCKETS - 1), 1 << LAST_OCTAVE);
     }
 
     #[test]
@@ -147,16 +157,28 @@ mod tests {
     }
 
     #[test]
+    fn counts_add_up_bucket_by_bucket() {
+        let some = |buckets: &[(f64, u64)]| Histogram {
+            buckets: buckets.to_vec(),
+        };
+        let mut sum = some(&[(0.1, 3), (0.5, 1)]);
+        sum.add(&some(&[(0.1, 2), (0.2, 4), (f64::MAX, 1)]));
+        assert_eq!(sum, some(&[(0.1, 5), (0.2, 4), (0.5, 1), (f64::MAX, 1)]));
+        let text = serde_json::to_string(&sum).unwrap();
+        assert_eq!(serde_json::from_str::<Histogram>(&text).unwrap(), sum);
+    }
+
+    #[test]
     fn differences_and_sums_undo_each_other() {
         let mut before = Histogram::default();
         for micros in [1, 500, 500, 70_000] {
-            before.add(micros, 1);
+            before.count_micros(micros, 1);
         }
         let mut new = Histogram::default();
-        new.add(500, 3);
-        new.add(2_000_000, 1);
+        new.count_micros(500, 3);
+        new.count_micros(u64::MAX, 1);
         let mut after = before.clone();
-        after.merge(&new);
+        after.add(&new);
         assert_eq!(after.count(), 8);
         assert_eq!(after.since(&before), new);
         assert_eq!(before.since(&after), Histogram::default());
@@ -165,10 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_short_and_read_again() {
-        let histogram = Histogram::of([0, 0, 3, 0, 9]);
-        let text = serde_json::to_string(&histogram).unwrap();
-        assert_eq!(text, "[[2,3],[4,9]]");
-        assert_eq!(serde_json::from_str::<Histogram>(&text).unwrap(), histogram);
+    fn all_counts_at_once_are_the_same_as_one_by_one() {
+        let mut counts = vec![0; BUCKETS];
+        let mut histogram = Histogram::default();
+        for micros in [0, 63, 64, 1_000_000, u64::MAX] {
+            counts[bucket_of(micros)] += 1;
+            histogram.count_micros(micros, 1);
+        }
+        assert_eq!(Histogram::of(counts), histogram);
     }
 }
