@@ -18,8 +18,8 @@
 //!
 //! | one for each | |
 //! |---|---|
-//! | thread and service | [`Turn`], [`RetryBudget`] |
-//! | routing table | [`Ring`] (for `session_affinity`), [`Roster`] (for `prefix_affinity`) |
+//! | thread and service | [`Turn`], [`Share`], [`RetryBudget`] |
+//! | routing table | [`Ring`] (for `session_affinity`), [`Roster`] (for `prefix_affinity`); one more of each for each side of a split, and its [`Weight`] |
 //! | service | [`PrefixIndex`], behind a lock |
 //! | replica | [`Health`], behind a lock; copies of [`Health::ejected_until`] and [`Health::is_flawless`] for all threads |
 //! | request | [`session_hash`], or [`prompt::extract`] and [`PrefixChain::new`]; [`Key`] |
@@ -82,6 +82,7 @@ pub mod prompt;
 mod retry_budget;
 mod ring;
 mod roster;
+mod share;
 mod turn;
 
 pub use candidate::{Candidate, Candidates, slow_start_share};
@@ -94,4 +95,5 @@ pub use prompt::PromptView;
 pub use retry_budget::RetryBudget;
 pub use ring::Ring;
 pub use roster::Roster;
+pub use share::{Share, Weight};
 pub use turn::Turn;
