@@ -43,6 +43,7 @@ fn state(name: &str) -> ServiceState {
         mode: UpdateMode::Rolling,
         accepted_at: NOW,
         ever_ready: false,
+        trusted_at: None,
         failure: None,
         backoff: plan::backoff::Backoff::default(),
     };
