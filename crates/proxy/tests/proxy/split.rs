@@ -247,7 +247,9 @@ fn a_session_stays_with_its_version() {
     assert!((50..115).contains(&count), "{count}");
     assert_eq!(versions(endpoint), first);
     // Other replicas, the same shares.
-    table = newer(&table, |table| drop(table.upstreams.remove(1)));
+    table = newer(&table, |table| {
+        table.upstreams.remove(1);
+    });
     controller.acknowledged(table.clone());
     assert_eq!(versions(endpoint), first);
     // A larger share takes sessions over and gives none back.

@@ -88,7 +88,7 @@ fn without_a_split_nothing_is_told_and_what_wishes_is_no_sample() {
         split: None,
         ..split.clone()
     };
-    let (_proxy, mut controller, endpoint) = Proxy::serving_table(whole.clone());
+    let (_proxy, mut controller, endpoint) = Proxy::serving_table(whole);
     load(endpoint, 40);
     let wished = newer(&split, |table| {
         table.split.as_mut().unwrap().header = wish("x-version", "next");
