@@ -47,6 +47,27 @@
 //! | fails 10 % | 183 | 314 |
 //! | takes 3 times as long, where 1.5 times is allowed | 190 | 413 |
 
+//! # Example
+//!
+//! ```
+//! use plan::analysis::{Evidence, Verdict, judge};
+//! use plan::figures::{CanaryFigures, Figures};
+//! use plan::{Span, Timestamp};
+//!
+//! let analysis = spec::update::Analysis::default();
+//! // When the canary begins; `next_step` whenever its share of the traffic changes.
+//! let mut evidence = Evidence::new(2, analysis.max_error_increase);
+//! let mut now = Timestamp(0);
+//! let figures = |requests, errors| Figures { requests, errors, ..Figures::default() };
+//! // With each event of figures; `judge` at any time.
+//! for _ in 0..3 {
+//!     let span = CanaryFigures { version: 2, new: figures(20, 9), old: figures(380, 2) };
+//!     evidence.take(&span, now);
+//!     now = now + Span::from_seconds(10.0);
+//! }
+//! assert!(matches!(judge(&evidence, &analysis), Verdict::Undo { .. }));
+//! ```
+
 mod bets;
 mod evidence;
 mod quantile;

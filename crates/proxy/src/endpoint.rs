@@ -305,3 +305,6 @@ impl Drop for Endpoint {
         self.hand_on();
     }
 }
+
+#[cfg(test)]
+mod tests;
