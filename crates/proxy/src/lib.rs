@@ -53,6 +53,7 @@ mod metrics;
 mod own_answer;
 mod paths;
 mod peer;
+mod plain;
 mod routing;
 mod saved_tables;
 mod selection;
