@@ -27,6 +27,9 @@ use crate::upstream::IdleConnections;
 
 /// When no replica took a connection, they are asked again after this time, or when the table has changed.
 pub(crate) const REFUSED_PAUSE: Duration = Duration::from_millis(500);
+/// After so many replicas that failed, a request goes to the other side of a split first: the attempts at a request are
+/// limited, and all of a bad version may be gone.
+const TRIES_ON_SIDE: usize = 2;
 /// Kept connections are looked through once in this many ticks, and when the table has changed.
 const TICKS_PER_POOL_SWEEP: u32 = 10;
 
@@ -164,8 +167,11 @@ impl Endpoint {
         wish: Wish<'_>,
     ) -> Option<usize> {
         let groups = candidates.published.groups.as_ref()?;
-        let (first, second) = groups.in_order(wish.side);
         let keeps_to_side = wish.side == Side::Wished;
+        let (mut first, mut second) = groups.in_order(wish.side);
+        if candidates.tried.len() >= TRIES_ON_SIDE && !keeps_to_side {
+            (first, second) = (second, first);
+        }
         let (middle, other) = if keeps_to_side {
             ((first, true), (second, false))
         } else {

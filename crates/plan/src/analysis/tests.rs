@@ -210,6 +210,44 @@ fn a_bad_hour_for_both_is_held_against_neither() {
     assert!(count <= 5, "{count} of 100");
 }
 
+/// Both versions fail one request in fifty at once and answer the others after a minute. When the new version gets ten
+/// times as many requests, at first nothing but failures comes back of these. Counted as the proxy counts, by requests that
+/// began in the present step, that is the same on both sides.
+#[test]
+fn what_fails_at_once_does_not_look_more_frequent_where_traffic_has_just_grown() {
+    let analysis = errors_only();
+    // (the second in which it ends, the step in which it began, which version, whether it fails)
+    let mut under_way: Vec<(u32, u32, usize, bool)> = Vec::new();
+    let mut of_seed = 0;
+    let count = undone(60, 400, &analysis, |canary, at| {
+        if at == 0 {
+            of_seed += 1;
+            under_way.clear();
+        }
+        let (step, weight) = if at < 200 { (0, 0.05) } else { (1, 0.5) };
+        if at == 200 {
+            canary.evidence.next_step();
+        }
+        for _ in 0..20 {
+            let index = usize::from(canary.random.happens(weight));
+            let fails = canary.random.happens(0.02);
+            let end = at + if fails { 0 } else { 60 };
+            under_way.push((end, step, index, fails));
+        }
+        under_way.retain(|&(end, began, index, fails)| {
+            if end <= at && began == step {
+                let counts = &mut canary.counts.versions[index].1;
+                counts.requests += 1;
+                counts.errors += u64::from(fails);
+            }
+            end > at
+        });
+        canary.second(0.0, 0.0, GOOD, GOOD);
+    });
+    assert_eq!(of_seed, 60);
+    assert!(count <= 3, "{count} of 60");
+}
+
 /// Requests that the new version must have had until 95 of 100 canaries are undone.
 fn requests_until_caught(weight: f64, new: Behaviour, analysis: &Analysis) -> u64 {
     let mut needed: Vec<u64> = (0..100)

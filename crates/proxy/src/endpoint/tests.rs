@@ -91,6 +91,24 @@ fn a_request_goes_to_its_side_and_only_then_to_the_other() {
 }
 
 #[test]
+fn a_request_changes_sides_before_its_attempts_are_spent() {
+    with_endpoint(table(1, 30, Some(50.0)), |endpoint| {
+        let affinity = Affinity::None;
+        let mut tried = Vec::new();
+        for attempt in 0..4 {
+            let side = Side::New;
+            let lease = endpoint.select(&tried, Wish { side, affinity });
+            let replica = replica(lease.as_ref()).unwrap();
+            assert_eq!(replica == 1, attempt == 2, "{attempt}: {replica}");
+            tried.push(replica);
+        }
+        let side = Side::Wished;
+        let lease = endpoint.select(&tried[..2], Wish { side, affinity });
+        assert_ne!(replica(lease.as_ref()), Some(1));
+    });
+}
+
+#[test]
 fn a_full_side_leaves_to_the_other_but_for_wishes() {
     with_endpoint(table(1, 1, Some(50.0)), |endpoint| {
         let mut held: Vec<_> = (0..LIMIT).map(|_| select(endpoint, Side::New)).collect();

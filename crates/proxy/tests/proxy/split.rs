@@ -327,6 +327,19 @@ fn a_side_that_takes_no_connections_loses_no_request() {
     }
 }
 
+/// More dead replicas than a request has attempts, and no line to wait in.
+#[test]
+fn a_large_side_that_is_gone_loses_no_request() {
+    let mut fleet = Fleet::start(1, 12);
+    let (_proxy, _controller, endpoint) = Proxy::serving_table(fleet.table(100.0));
+    fleet.replicas.truncate(1);
+    let mut client = Client::connect(endpoint);
+    for _ in 0..50 {
+        let answer = client.get("/");
+        assert_eq!((answer.status, answer.text().as_str()), (200, "old"));
+    }
+}
+
 #[test]
 fn a_side_without_room_leaves_its_requests_to_the_other_but_for_those_that_wish_for_it() {
     let fleet = Fleet::start(1, 1);
