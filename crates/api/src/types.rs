@@ -63,8 +63,9 @@ pub struct UpdateRequest {
     /// Where the YAML is. Inside the workdir it does not count as content: editing it is no change of the app.
     #[serde(default)]
     pub yaml_path: Option<PathBuf>,
-    /// How to get there.
-    pub mode: UpdateMode,
+    /// How to get there, as a flag says; `None`: as the YAML says.
+    #[serde(default)]
+    pub mode: Option<UpdateMode>,
 }
 
 /// Answer to [`UpdateRequest`].

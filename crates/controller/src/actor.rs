@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use plan::observation::{Observation, Phase};
 use plan::routing::{ProxyReport, ReplicaId};
+use plan::steering::Answer;
 use plan::{Action, Event, ServicePhase, ServiceState, Step};
 use store::{Commit, KeyChange, StoreError, StoredService, VersionRecord};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::canary;
 use crate::clock::now;
 use crate::controller::{ControllerError, NewVersion, Shared, Updated, View, is_running};
 use crate::observe::Observers;
@@ -52,6 +54,13 @@ pub(crate) enum Message {
         /// The answer.
         reply: oneshot::Sender<Result<(), ControllerError>>,
     },
+    /// A user steers an update.
+    Steer {
+        /// Where to: `Steer` or `Rollback`.
+        event: Event,
+        /// The answer.
+        reply: oneshot::Sender<Result<Answer, ControllerError>>,
+    },
     /// A user makes, revokes or forgets API keys.
     Keys {
         /// What.
@@ -86,6 +95,8 @@ pub(crate) struct Actor {
     pub(crate) busy: BTreeMap<ReplicaId, JoinHandle<()>>,
     /// Launches that were begun by this process, with the instant their outcome was taken in, once it was.
     pub(crate) launches: BTreeMap<ReplicaId, Option<Instant>>,
+    /// What the proxy counted of a canary.
+    canary: canary::Told,
     /// Replicas that the proxy could not reach, and when it last said so.
     complained_of: BTreeMap<ReplicaId, Instant>,
 }
@@ -104,6 +115,7 @@ pub(crate) async fn run(
         probers: Probers::default(),
         busy: BTreeMap::new(),
         launches: BTreeMap::new(),
+        canary: canary::Told::default(),
         complained_of: BTreeMap::new(),
         committed: serialised(&service.state),
         state: Arc::new(service.state),
@@ -170,6 +182,10 @@ impl Actor {
             Message::Proxy(report) => self.reported(report).await,
             Message::Request { event, reply } => {
                 let answer = self.asked(&event).await;
+                let _ = reply.send(answer);
+            }
+            Message::Steer { event, reply } => {
+                let answer = self.steer(&event).await;
                 let _ = reply.send(answer);
             }
             Message::Keys { change, reply } => {
@@ -291,6 +307,11 @@ impl Actor {
                 )
                 .await;
             }
+            ProxyReport::Canary { counts, .. } => {
+                if let Some(event) = self.canary.take(counts, self.state.table.as_ref()) {
+                    self.happened(&event, None).await;
+                }
+            }
             ProxyReport::UpstreamFailed {
                 replica_id, error, ..
             } => {
@@ -314,6 +335,14 @@ impl Actor {
         self.step(event, &[], None, None)
             .await
             .map_err(ControllerError::from)
+    }
+
+    async fn steer(&mut self, event: &Event) -> Result<Answer, ControllerError> {
+        self.catch_up().await?;
+        let answer =
+            plan::steering::answer(&self.state, event).map_err(ControllerError::Conflict)?;
+        self.step(event, &[], None, None).await?;
+        Ok(answer)
     }
 
     fn may_terminate(&self, id: ReplicaId, purge: bool) -> Result<(), ControllerError> {

@@ -82,7 +82,9 @@ fn rollout(state: &ServiceState, rollout: &Rollout, now: Timestamp) -> RolloutRe
     let (progress, ended_at) = match &rollout.outcome {
         None => (RolloutState::InProgress, None),
         Some(Outcome::Succeeded { at }) => (RolloutState::Succeeded, Some(*at)),
-        Some(Outcome::Failed { at, .. }) => (RolloutState::Failed, Some(*at)),
+        Some(Outcome::Failed { at, .. } | Outcome::Aborted { at, .. }) => {
+            (RolloutState::Failed, Some(*at))
+        }
         Some(Outcome::Superseded { at, .. }) => (RolloutState::Superseded, Some(*at)),
     };
     let waiting_on = if rollout.is_in_progress() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use api::{
     Accepted, DownRequest, ErrorCode, EventList, EventRecord, Health, ServiceList, ServiceRecord,
-    UpRequest, UpResponse, UpdateMode, UpdateRequest, UpdateResponse,
+    UpRequest, UpResponse, UpdateRequest, UpdateResponse,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -173,7 +173,7 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
     let context = Arc::clone(&shared);
     let (view, port_lock) = blocking(move || {
         let held = context.snapshots.hold();
-        let mode = UpdateMode::Rolling;
+        let mode = None;
         let submission = Submission {
             task,
             yaml,

@@ -28,6 +28,7 @@ fn service_spec() -> ServiceSpec {
         port: 8081,
         tls: None,
         auth: spec::Auth::None,
+        update: spec::Update::default(),
     }
 }
 
@@ -35,13 +36,14 @@ fn state(name: &str) -> ServiceState {
     let spec = service_spec();
     let first = VersionState {
         version: 1,
-        settings: UpdateSettings::defaults(&spec),
+        settings: UpdateSettings::of(&spec),
         spec,
         task_hash: "hash".to_owned(),
         use_spot: false,
         mode: UpdateMode::Rolling,
         accepted_at: NOW,
         ever_ready: false,
+        trusted_at: None,
         failure: None,
         backoff: plan::backoff::Backoff::default(),
     };
