@@ -5,6 +5,7 @@
 
 mod connection;
 mod error;
+mod events;
 mod keys;
 mod logs;
 
@@ -16,10 +17,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::types::{
-    Accepted, DownRequest, EventList, Health, ServiceList, ServiceRecord, UpRequest, UpResponse,
+    Accepted, DownRequest, Health, ServiceList, ServiceRecord, UpRequest, UpResponse,
     UpdateRequest, UpdateResponse,
 };
 pub use error::ClientError;
+pub use events::FOLLOW_WAIT;
 pub use logs::{LogStream, LogTarget, LogsQuery};
 
 /// Name of the server's socket inside its home.
@@ -173,18 +175,6 @@ impl Client {
         let request = connection::request(Method::GET, &path, Vec::new())?;
         let response = self.send(request, self.timeout).await?;
         response.into_stream(self.timeout).await
-    }
-
-    /// `GET /v1/services/NAME/events`: what happened to a service after the event numbered `sequence`.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn events(&self, name: &str, sequence: i64) -> Result<EventList, ClientError> {
-        self.get(
-            format!("{}/events?after={sequence}", service_path(name)),
-            self.timeout,
-        )
-        .await
     }
 
     /// `POST /v1/shutdown`: the server ends; replicas and the proxy go on.

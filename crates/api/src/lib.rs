@@ -15,19 +15,20 @@
 //! | `DELETE /v1/services/NAME/keys/ID` | | [`KeysChanged`]; that key is revoked |
 //! | `DELETE /v1/services/NAME/keys` | | [`KeysChanged`]; every key is forgotten and none is asked for |
 //! | `GET /v1/services/NAME/logs?target=replica&replica_id=N&follow=true&tail=N` | | plain text, streamed; target `replica`, `controller` or `load_balancer` |
-//! | `GET /v1/services/NAME/events?after=SEQUENCE` | | [`EventList`] |
+//! | `GET /v1/services/NAME/events?after=SEQUENCE&follow=true` | | [`EventList`]; with `follow`, waits up to 30 s for the next event or the end of the service |
 //! | `POST /v1/shutdown` | | [`Accepted`]; the server ends, replicas and proxy go on |
 //!
 //! Every error is [`ApiError`] with a status of 4xx or 5xx.
 
 pub mod client;
+pub mod events;
 pub mod keys;
 pub mod types;
 
 pub use client::{Client, ClientError, LogStream, LogTarget, LogsQuery};
+pub use events::{EventList, EventRecord};
 pub use keys::{CreateKeyRequest, CreatedKey, KeyList, KeyRecord, KeysChanged};
 pub use types::{
-    Accepted, ApiError, DownRequest, ErrorCode, EventList, EventRecord, Health, ReplicaRecord,
-    RolloutRecord, RolloutState, ServiceList, ServiceRecord, UpRequest, UpResponse, UpdateMode,
-    UpdateRequest, UpdateResponse,
+    Accepted, ApiError, DownRequest, ErrorCode, Health, ReplicaRecord, RolloutRecord, RolloutState,
+    ServiceList, ServiceRecord, UpRequest, UpResponse, UpdateMode, UpdateRequest, UpdateResponse,
 };

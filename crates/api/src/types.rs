@@ -218,30 +218,6 @@ pub struct ReplicaRecord {
     pub in_flight: Option<u32>,
 }
 
-/// `GET …/events`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EventList {
-    /// In order.
-    pub events: Vec<EventRecord>,
-}
-
-/// One thing that happened to a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EventRecord {
-    /// Number, growing.
-    pub sequence: i64,
-    /// When, seconds since the epoch.
-    pub at: f64,
-    /// The replica concerned.
-    pub replica_id: Option<u32>,
-    /// The version concerned.
-    pub version: Option<u32>,
-    /// Short stable name of the kind of event.
-    pub kind: String,
-    /// A sentence.
-    pub message: String,
-}
-
 /// An error of the API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]

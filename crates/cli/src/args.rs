@@ -1,10 +1,14 @@
 //! What may be typed. Names, short forms and defaults are SkyServe's where it has them.
 
+mod explain;
+
 use std::path::PathBuf;
 
 use api::UpdateMode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use self::explain::EventsArguments;
 
 /// Serve a task as replicas behind one endpoint, and update it without losing a request.
 #[derive(Debug, Parser)]
@@ -20,7 +24,7 @@ pub(crate) struct Arguments {
     reason = "there is one of it, for as long as the process lives"
 )]
 pub(crate) enum Command {
-    /// Services: up, update, status, down, logs, auth, validate.
+    /// Services: up, update, status, events, down, logs, auth, validate.
     Serve {
         #[command(subcommand)]
         command: ServeCommand,
@@ -61,6 +65,8 @@ pub(crate) enum ServeCommand {
     Down(DownArguments),
     /// Show the log of a replica, the controller or the load balancer.
     Logs(LogsArguments),
+    /// Show what happened to a service: the timeline of its versions, rollouts and replicas.
+    Events(EventsArguments),
     /// API keys of an endpoint.
     Auth {
         #[command(subcommand)]

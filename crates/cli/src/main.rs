@@ -50,6 +50,7 @@ fn serve(command: ServeCommand) -> Result<ExitCode, Failure> {
         ServeCommand::Status(arguments) => commands::serve::status::run(&arguments),
         ServeCommand::Down(arguments) => commands::serve::down::run(&arguments),
         ServeCommand::Logs(arguments) => commands::serve::logs::run(&arguments),
+        ServeCommand::Events(arguments) => commands::serve::events::run(&arguments),
         ServeCommand::Auth { command } => match command {
             AuthCommand::Create(arguments) => commands::serve::auth::create::run(&arguments),
             AuthCommand::List(arguments) => commands::serve::auth::list::run(&arguments),

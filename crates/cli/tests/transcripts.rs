@@ -5,6 +5,8 @@
 mod auth;
 #[path = "transcripts/down.rs"]
 mod down;
+#[path = "transcripts/events.rs"]
+mod events;
 #[path = "transcripts/fake_server.rs"]
 mod fake_server;
 #[path = "transcripts/logs.rs"]

@@ -1,5 +1,6 @@
 //! The API's routes; see the table in the `api` crate.
 
+mod events;
 mod keys;
 
 use std::collections::BTreeMap;
@@ -8,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{
-    Accepted, DownRequest, ErrorCode, EventList, EventRecord, Health, ServiceList, ServiceRecord,
-    UpRequest, UpResponse, UpdateMode, UpdateRequest, UpdateResponse,
+    Accepted, DownRequest, ErrorCode, Health, ServiceList, ServiceRecord, UpRequest, UpResponse,
+    UpdateMode, UpdateRequest, UpdateResponse,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -32,7 +33,6 @@ use crate::{accept, logs, names, record};
 const BODY_LIMIT_BYTES: usize = 8 * 1024 * 1024;
 /// The longest a request may wait for a change.
 const LONGEST_WAIT_SECONDS: f64 = 60.0;
-const EVENTS_PER_ANSWER: u32 = 1000;
 /// How long `up` waits for the proxy.
 const LISTENING_LIMIT: Duration = Duration::from_secs(10);
 
@@ -68,7 +68,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         )
         .route("/v1/services/{name}/keys/{id}", delete(keys::revoke))
         .route("/v1/services/{name}/logs", get(service_logs))
-        .route("/v1/services/{name}/events", get(events))
+        .route("/v1/services/{name}/events", get(events::list))
         .route("/v1/shutdown", post(shutdown))
         .fallback(|| async { Refusal::new(ErrorCode::NotFound, "there is no such route") })
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
@@ -392,38 +392,6 @@ fn log_path(shared: &Shared, name: &str, query: &LogQuery) -> Result<PathBuf, Re
             })
         }
     }
-}
-
-#[derive(Deserialize)]
-struct After {
-    #[serde(default)]
-    after: i64,
-}
-
-async fn events(
-    State(shared): Context,
-    Path(name): Path<String>,
-    Query(query): Query<After>,
-) -> Answer<EventList> {
-    let store = Arc::clone(&shared.store);
-    let events = blocking(move || {
-        store
-            .events(&name, query.after, EVENTS_PER_ANSWER)
-            .map_err(|error| controller::ControllerError::from(error).into())
-    })
-    .await?;
-    let events = events
-        .into_iter()
-        .map(|event| EventRecord {
-            sequence: event.sequence,
-            at: plan::Timestamp(event.at).as_seconds(),
-            replica_id: event.replica,
-            version: event.version,
-            kind: event.kind,
-            message: event.message,
-        })
-        .collect();
-    Ok(Json(EventList { events }))
 }
 
 async fn shutdown(State(shared): Context) -> Json<Accepted> {

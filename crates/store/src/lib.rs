@@ -4,6 +4,7 @@
 //! it has taken in, the version it accepts, the API key it adds or takes away and what is worth telling are committed together or not at all. What
 //! the store says after a crash is therefore a state in which the service has been, with everything it owed then.
 
+mod events;
 mod keys;
 mod migrate;
 mod record;
@@ -17,6 +18,8 @@ pub use sqlite::SqliteStore;
 
 /// Events kept per service.
 pub const EVENTS_KEPT: u32 = 10_000;
+/// Events kept of all services together that are gone.
+pub const EVENTS_OF_GONE_KEPT: u32 = 20_000;
 
 /// One step, to be committed whole.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +90,8 @@ pub trait Store: Send + Sync {
     /// When the database cannot be written.
     fn forget(&self, service: &str) -> Result<(), StoreError>;
 
-    /// Up to `limit` events of a service with a sequence number above `after`, in order.
+    /// Up to `limit` events of a service with a sequence number above `after`, in order. A name that was used again
+    /// means the service that has it now, or had it last.
     ///
     /// # Errors
     /// When the database cannot be read.

@@ -323,18 +323,68 @@ fn events_are_bounded() {
     let store = SqliteStore::in_memory().unwrap();
     let state = state("web");
     store.create(commit(&state, None, &[], &[], &[])).unwrap();
-    let many: Vec<Happening> = (0..store::EVENTS_KEPT + 50)
-        .map(|n| Happening {
-            kind: HappeningKind::ReplicaStatus,
-            replica: Some(n),
-            version: None,
-            message: format!("event {n}"),
-        })
-        .collect();
+    let many = told(store::EVENTS_KEPT + 50);
     store.commit(commit(&state, None, &[], &[], &many)).unwrap();
     let kept = store.events("web", 0, u32::MAX).unwrap();
     assert_eq!(kept.len(), store::EVENTS_KEPT as usize);
     assert_eq!(kept.last().unwrap().replica, Some(store::EVENTS_KEPT + 49));
+}
+
+fn told(count: u32) -> Vec<Happening> {
+    let one = |n| Happening {
+        kind: HappeningKind::ReplicaStatus,
+        replica: Some(n),
+        version: None,
+        message: format!("event {n}"),
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn events_of_services_that_are_gone_are_bounded_together() {
+    let store = SqliteStore::in_memory().unwrap();
+    for name in ["a", "b", "c"] {
+        let (state, told) = (state(name), told(store::EVENTS_KEPT));
+        store.create(commit(&state, None, &[], &[], &told)).unwrap();
+    }
+    let living = state("living");
+    store
+        .create(commit(&living, None, &[], &[], &told(5)))
+        .unwrap();
+    for name in ["a", "b", "c"] {
+        store.forget(name).unwrap();
+    }
+    let kept = |name| store.events(name, 0, u32::MAX).unwrap().len();
+    let (all, limit) = (
+        kept("a") + kept("b") + kept("c"),
+        store::EVENTS_OF_GONE_KEPT,
+    );
+    assert_eq!(all, limit as usize);
+    assert_eq!(
+        (kept("a"), kept("living")),
+        (0, 5),
+        "the oldest go first, and none of a service that is there"
+    );
+}
+
+#[test]
+fn events_of_a_name_that_is_used_again_are_those_of_its_last_service() {
+    let store = SqliteStore::in_memory().unwrap();
+    store
+        .create(commit(&state("web"), None, &[], &[], &told(3)))
+        .unwrap();
+    store.forget("web").unwrap();
+    assert_eq!(store.events("web", 0, 10).unwrap().len(), 3);
+    let mut second = state("web");
+    second.incarnation = "fedcba9876543210".to_owned();
+    store.create(commit(&second, None, &[], &[], &[])).unwrap();
+    assert!(store.events("web", 0, 10).unwrap().is_empty());
+    store
+        .commit(commit(&second, None, &[], &[], &told(1)))
+        .unwrap();
+    assert_eq!(store.events("web", 0, 10).unwrap().len(), 1);
+    store.forget("web").unwrap();
+    assert_eq!(store.events("web", 0, 10).unwrap().len(), 1);
 }
 
 #[test]

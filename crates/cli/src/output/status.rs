@@ -4,8 +4,8 @@ use api::{ReplicaRecord, RolloutState, ServiceRecord};
 use plan::status::{ReplicaStatus, ServiceStatus};
 use unicode_width::UnicodeWidthChar;
 
-use crate::output::duration;
 use crate::output::table::{Cell, render};
+use crate::output::{duration, one_line};
 
 /// Replica rows shown unless all are asked for, over all services together.
 const REPLICAS_SHOWN: usize = 10;
@@ -215,12 +215,6 @@ pub(crate) fn notes(services: &[ServiceRecord]) -> Vec<String> {
         }
     }
     notes
-}
-
-/// Text from outside must not move the cursor or break the line.
-fn one_line(text: &str) -> String {
-    let text = text.replace(['\n', '\r', '\t'], " ");
-    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 fn service_colour(status: ServiceStatus) -> &'static str {

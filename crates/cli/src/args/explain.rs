@@ -1,0 +1,17 @@
+//! Commands that tell what was and is going on, and change nothing.
+
+use clap::Args;
+
+/// What happened, oldest first: when, what kind, which version and replica, and one sentence. The newest 10,000 events
+/// of a service are kept, through restarts and after its end.
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    /// Name of the service.
+    pub(crate) service_name: String,
+    /// Go on with what happens next, until the service is gone.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// One JSON object per line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
