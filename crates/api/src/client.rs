@@ -6,6 +6,7 @@
 mod connection;
 mod error;
 mod events;
+mod explain;
 mod keys;
 mod logs;
 

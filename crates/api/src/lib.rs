@@ -16,17 +16,20 @@
 //! | `DELETE /v1/services/NAME/keys` | | [`KeysChanged`]; every key is forgotten and none is asked for |
 //! | `GET /v1/services/NAME/logs?target=replica&replica_id=N&follow=true&tail=N` | | plain text, streamed; target `replica`, `controller` or `load_balancer` |
 //! | `GET /v1/services/NAME/events?after=SEQUENCE&follow=true` | | [`EventList`]; with `follow`, waits up to 30 s for the next event or the end of the service |
+//! | `GET /v1/services/NAME/history` | | [`History`] |
 //! | `POST /v1/shutdown` | | [`Accepted`]; the server ends, replicas and proxy go on |
 //!
 //! Every error is [`ApiError`] with a status of 4xx or 5xx.
 
 pub mod client;
 pub mod events;
+pub mod history;
 pub mod keys;
 pub mod types;
 
 pub use client::{Client, ClientError, LogStream, LogTarget, LogsQuery};
 pub use events::{EventList, EventRecord};
+pub use history::{History, HistoryEntry};
 pub use keys::{CreateKeyRequest, CreatedKey, KeyList, KeyRecord, KeysChanged};
 pub use types::{
     Accepted, ApiError, DownRequest, ErrorCode, Health, ReplicaRecord, RolloutRecord, RolloutState,

@@ -38,6 +38,9 @@ pub struct UpRequest {
     /// Where the YAML is. Inside the workdir it does not count as content: editing it is no change of the app.
     #[serde(default)]
     pub yaml_path: Option<PathBuf>,
+    /// Name of the user who asks, for the history.
+    #[serde(default)]
+    pub requested_by: Option<String>,
 }
 
 /// Answer to [`UpRequest`].
@@ -63,6 +66,9 @@ pub struct UpdateRequest {
     /// Where the YAML is. Inside the workdir it does not count as content: editing it is no change of the app.
     #[serde(default)]
     pub yaml_path: Option<PathBuf>,
+    /// Name of the user who asks, for the history.
+    #[serde(default)]
+    pub requested_by: Option<String>,
     /// How to get there.
     pub mode: UpdateMode,
 }

@@ -8,7 +8,7 @@ use api::UpdateMode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use self::explain::EventsArguments;
+pub(crate) use self::explain::{EventsArguments, HistoryArguments};
 
 /// Serve a task as replicas behind one endpoint, and update it without losing a request.
 #[derive(Debug, Parser)]
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     reason = "there is one of it, for as long as the process lives"
 )]
 pub(crate) enum Command {
-    /// Services: up, update, status, events, down, logs, auth, validate.
+    /// Services: up, update, status, events, history, down, logs, auth, validate.
     Serve {
         #[command(subcommand)]
         command: ServeCommand,
@@ -67,6 +67,8 @@ pub(crate) enum ServeCommand {
     Logs(LogsArguments),
     /// Show what happened to a service: the timeline of its versions, rollouts and replicas.
     Events(EventsArguments),
+    /// Show what a service was brought to: versions, who and when, and how each update ended.
+    History(HistoryArguments),
     /// API keys of an endpoint.
     Auth {
         #[command(subcommand)]

@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod failure;
 mod output;
+mod requester;
 mod server_process;
 mod task_file;
 
@@ -51,6 +52,7 @@ fn serve(command: ServeCommand) -> Result<ExitCode, Failure> {
         ServeCommand::Down(arguments) => commands::serve::down::run(&arguments),
         ServeCommand::Logs(arguments) => commands::serve::logs::run(&arguments),
         ServeCommand::Events(arguments) => commands::serve::events::run(&arguments),
+        ServeCommand::History(arguments) => commands::serve::history::run(&arguments),
         ServeCommand::Auth { command } => match command {
             AuthCommand::Create(arguments) => commands::serve::auth::create::run(&arguments),
             AuthCommand::List(arguments) => commands::serve::auth::list::run(&arguments),

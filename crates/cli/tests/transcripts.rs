@@ -9,6 +9,8 @@ mod down;
 mod events;
 #[path = "transcripts/fake_server.rs"]
 mod fake_server;
+#[path = "transcripts/history.rs"]
+mod history;
 #[path = "transcripts/logs.rs"]
 mod logs;
 #[path = "transcripts/metrics.rs"]

@@ -77,6 +77,8 @@ pub(crate) struct Actor {
     waiting: VecDeque<(Event, Option<String>)>,
     /// When to try again to commit it.
     retry_at: Option<Instant>,
+    /// Who asked for the next step, where somebody did.
+    requested_by: Option<String>,
     /// The state as it is in the store.
     committed: String,
     publish: watch::Sender<View>,
@@ -105,6 +107,7 @@ pub(crate) async fn run(
         busy: BTreeMap::new(),
         launches: BTreeMap::new(),
         complained_of: BTreeMap::new(),
+        requested_by: None,
         committed: serialised(&service.state),
         state: Arc::new(service.state),
         revision: service.revision,
@@ -347,6 +350,7 @@ impl Actor {
         }
         self.catch_up().await?;
         let number = self.state.newest() + 1;
+        self.requested_by.clone_from(&next.requested_by);
         let (version, record) = next.numbered(number, now());
         let event = Event::Update {
             version: Box::new(version),
@@ -381,7 +385,7 @@ impl Actor {
         version: Option<&VersionRecord>,
         keys: Option<&KeyChange>,
     ) -> Result<(), StoreError> {
-        let at = now();
+        let (at, requested_by) = (now(), self.requested_by.take());
         let Step {
             state,
             actions,
@@ -404,6 +408,7 @@ impl Actor {
                     state: &committing,
                     at,
                     version: version.as_ref(),
+                    requested_by: requested_by.as_deref(),
                     keys: keys.as_ref(),
                     owed: &owed,
                     settled: &settled,

@@ -77,6 +77,8 @@ pub struct NewVersion {
     pub task_hash: String,
     /// Whether replicas are asked for on spot machines.
     pub use_spot: bool,
+    /// Name of the user who asks for it, where that is known.
+    pub requested_by: Option<String>,
     /// How to get there.
     pub mode: UpdateMode,
     /// Limits of the way there.
@@ -288,6 +290,7 @@ impl Controller {
             return Err(StoreError::NameTaken(name.to_owned()).into());
         }
         let at = now();
+        let requested_by = first.requested_by.clone();
         let (version, record) = first.numbered(1, at);
         let state = ServiceState::new(name.to_owned(), incarnation, listen, version, at);
         let step = plan::step(&state, at, &Event::Tick);
@@ -295,6 +298,7 @@ impl Controller {
             state: &step.state,
             at,
             version: Some(&record),
+            requested_by: requested_by.as_deref(),
             keys: None,
             owed: &step.actions,
             settled: &[],

@@ -20,6 +20,9 @@ pub(crate) const FIRST_ENDPOINT_PORT: u16 = 30001;
 /// Address that endpoints listen on; every address of the machine unless set.
 pub(crate) const ENDPOINT_HOST_VARIABLE: &str = "SKYSERVE_ENDPOINT_HOST";
 
+/// The longest name of a user that is kept.
+const USER_NAME_CHARS_MAX: usize = 64;
+
 /// What a user hands in.
 pub(crate) struct Submission {
     /// What to serve.
@@ -30,6 +33,8 @@ pub(crate) struct Submission {
     pub(crate) base_dir: PathBuf,
     /// Where the YAML is.
     pub(crate) yaml_path: Option<PathBuf>,
+    /// Who asks, as they say.
+    pub(crate) requested_by: Option<String>,
     /// How to get there.
     pub(crate) mode: UpdateMode,
 }
@@ -44,6 +49,7 @@ pub(crate) fn version(
         yaml,
         base_dir,
         yaml_path,
+        requested_by,
         mode,
     } = submission;
     if let Some(tls) = task
@@ -84,9 +90,18 @@ pub(crate) fn version(
         files,
         task_hash,
         use_spot,
+        requested_by: requested_by.as_deref().and_then(user_name),
         mode,
         settings,
     })
+}
+
+/// A name as it may be stored and shown: on one line, of some length, and not empty.
+pub(crate) fn user_name(text: &str) -> Option<String> {
+    let printable = text.chars().filter(|character| !character.is_control());
+    let name: String = printable.take(USER_NAME_CHARS_MAX).collect();
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 /// Placement, as long as there is one infra: some candidate must allow this machine.
@@ -280,6 +295,14 @@ mod tests {
         make_absolute(&mut tls, Path::new("/base"));
         assert_eq!(tls.keyfile, "/base/tls/key.pem");
         assert_eq!(tls.certfile, "/etc/cert.pem");
+    }
+
+    #[test]
+    fn the_name_of_a_user_fits_into_a_table() {
+        assert_eq!(user_name(" ann\n\u{1b}[2J "), Some("ann[2J".to_owned()));
+        assert_eq!(user_name("\t \n"), None);
+        let long = user_name(&"é".repeat(1000)).unwrap();
+        assert_eq!(long.chars().count(), USER_NAME_CHARS_MAX);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The API's routes; see the table in the `api` crate.
 
 mod events;
+mod history;
 mod keys;
 
 use std::collections::BTreeMap;
@@ -69,6 +70,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/services/{name}/keys/{id}", delete(keys::revoke))
         .route("/v1/services/{name}/logs", get(service_logs))
         .route("/v1/services/{name}/events", get(events::list))
+        .route("/v1/services/{name}/history", get(history::list))
         .route("/v1/shutdown", post(shutdown))
         .fallback(|| async { Refusal::new(ErrorCode::NotFound, "there is no such route") })
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
@@ -162,6 +164,7 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
         yaml,
         base_dir,
         yaml_path,
+        requested_by,
     } = request;
     names::check(&name).map_err(Refusal::invalid)?;
     let _accepting = shared.accepting.lock().await;
@@ -179,6 +182,7 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
             yaml,
             base_dir,
             yaml_path,
+            requested_by,
             mode,
         };
         let version = accept::version(&context.snapshots, submission)?;
@@ -264,6 +268,7 @@ async fn update(
         yaml,
         base_dir,
         yaml_path,
+        requested_by,
         mode,
     } = request;
     shared.controller.view(&name)?;
@@ -275,6 +280,7 @@ async fn update(
             yaml,
             base_dir,
             yaml_path,
+            requested_by,
             mode,
         };
         let version = accept::version(&context.snapshots, submission)?;

@@ -5,6 +5,7 @@
 //! the store says after a crash is therefore a state in which the service has been, with everything it owed then.
 
 mod events;
+mod history;
 mod keys;
 mod migrate;
 mod record;
@@ -12,6 +13,7 @@ mod sqlite;
 
 use plan::{Action, Happening, ServiceState, Timestamp};
 
+pub use history::HistoryRecord;
 pub use keys::{KeyChange, KeyRecord};
 pub use record::{FileSource, StoredEvent, StoredService, VersionFiles, VersionRecord};
 pub use sqlite::SqliteStore;
@@ -20,6 +22,8 @@ pub use sqlite::SqliteStore;
 pub const EVENTS_KEPT: u32 = 10_000;
 /// Events kept of all services together that are gone.
 pub const EVENTS_OF_GONE_KEPT: u32 = 20_000;
+/// Entries of its history kept per service.
+pub const HISTORY_KEPT: u32 = 1000;
 
 /// One step, to be committed whole.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +34,8 @@ pub struct Commit<'a> {
     pub at: Timestamp,
     /// The version it accepts.
     pub version: Option<&'a VersionRecord>,
+    /// Name of the user who asked for it, where one did.
+    pub requested_by: Option<&'a str>,
     /// What it changes of the API keys.
     pub keys: Option<&'a KeyChange>,
     /// Actions it owes; one with the key of an earlier takes its place.
@@ -77,6 +83,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When the database cannot be read.
     fn keys(&self, service: &str) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// The history of a service, oldest first; none where there is no such service. The newest [`HISTORY_KEPT`] entries
+    /// are kept.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn history(&self, service: &str) -> Result<Vec<HistoryRecord>, StoreError>;
 
     /// Forgets a version and settles the action that asked for it.
     ///

@@ -10,7 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::migrate::migrate;
 use crate::{
-    Commit, KeyRecord, Store, StoreError, StoredEvent, StoredService, VersionRecord, events, keys,
+    Commit, HistoryRecord, KeyRecord, Store, StoreError, StoredEvent, StoredService, VersionRecord,
+    events, history, keys,
 };
 
 /// The store of one home folder.
@@ -170,6 +171,10 @@ impl Store for SqliteStore {
         keys::read(&self.lock(), service)
     }
 
+    fn history(&self, service: &str) -> Result<Vec<HistoryRecord>, StoreError> {
+        history::read(&self.lock(), service)
+    }
+
     fn forget_version(&self, service: &str, version: u32) -> Result<(), StoreError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -248,5 +253,6 @@ fn write_rest(transaction: &Transaction<'_>, commit: Commit<'_>) -> Result<(), S
             )?
             .execute((service, action.key(), serde_json::to_string(action)?))?;
     }
+    history::write(transaction, commit)?;
     events::write(transaction, commit)
 }

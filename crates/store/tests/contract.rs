@@ -1,106 +1,16 @@
 //! What every store must keep, shown on SQLite: all of a commit or nothing, and everything after a restart.
 
-use std::collections::BTreeMap;
+#[path = "support/mod.rs"]
+mod support;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use plan::rollout::UpdateMode;
 use plan::routing::ApiKeyHash;
-use plan::settings::UpdateSettings;
-use plan::{Action, Event, Happening, HappeningKind, ServiceState, Timestamp, VersionState, step};
-use spec::{
-    Choice, LoadBalancer, LoadBalancingPolicy, ReadinessProbe, ReplicaPolicy, ResourceCandidate,
-    Resources, Secret, ServiceSpec, Task,
-};
-use store::{
-    Commit, FileSource, KeyChange, KeyRecord, SqliteStore, Store, StoreError, VersionFiles,
-    VersionRecord,
-};
+use plan::{Action, Event, Happening, HappeningKind, Timestamp, step};
+use store::{Commit, KeyChange, KeyRecord, SqliteStore, Store, StoreError};
 
-const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
-
-fn service_spec() -> ServiceSpec {
-    ServiceSpec {
-        readiness_probe: ReadinessProbe::default(),
-        replica_policy: ReplicaPolicy::fixed(2),
-        load_balancing_policy: LoadBalancingPolicy::LeastLoad,
-        load_balancer: LoadBalancer::default(),
-        port: 8081,
-        tls: None,
-        auth: spec::Auth::None,
-    }
-}
-
-fn state(name: &str) -> ServiceState {
-    let spec = service_spec();
-    let first = VersionState {
-        version: 1,
-        settings: UpdateSettings::defaults(&spec),
-        spec,
-        task_hash: "hash".to_owned(),
-        use_spot: false,
-        mode: UpdateMode::Rolling,
-        accepted_at: NOW,
-        ever_ready: false,
-        failure: None,
-        backoff: plan::backoff::Backoff::default(),
-    };
-    let listen = "127.0.0.1:30001".parse().unwrap();
-    ServiceState::new(
-        name.to_owned(),
-        "0123456789abcdef".to_owned(),
-        listen,
-        first,
-        NOW,
-    )
-}
-
-fn version(number: u32) -> VersionRecord {
-    VersionRecord {
-        version: number,
-        task: Task {
-            name: None,
-            workdir: None,
-            num_nodes: 1,
-            resources: Resources {
-                choice: Choice::Single,
-                candidates: vec![ResourceCandidate::default()],
-            },
-            file_mounts: Vec::new(),
-            envs: BTreeMap::new(),
-            secrets: BTreeMap::from([("TOKEN".to_owned(), Secret::new("hunter2"))]),
-            setup: None,
-            run: Some("python3 server.py".to_owned()),
-            service: Some(service_spec()),
-            other: serde_json::Map::new(),
-        },
-        yaml: "run: python3 server.py\n".to_owned(),
-        files: VersionFiles {
-            workdir: Some(FileSource {
-                digest: format!("digest-{number}"),
-            }),
-            mounts: Vec::new(),
-        },
-    }
-}
-
-fn commit<'a>(
-    state: &'a ServiceState,
-    version: Option<&'a VersionRecord>,
-    owed: &'a [Action],
-    settled: &'a [String],
-    happenings: &'a [Happening],
-) -> Commit<'a> {
-    Commit {
-        state,
-        at: NOW,
-        version,
-        keys: None,
-        owed,
-        settled,
-        happenings,
-    }
-}
+use support::{NOW, commit, state, version};
 
 fn open(folder: &Path) -> SqliteStore {
     SqliteStore::open(&folder.join("state.db")).unwrap()

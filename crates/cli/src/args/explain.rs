@@ -15,3 +15,14 @@ pub(crate) struct EventsArguments {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// Every up, update and rollback, oldest first: the version, when and who, the content hash (equal hashes need no new
+/// replicas), how replicas were replaced, and how it ended.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArguments {
+    /// Name of the service.
+    pub(crate) service_name: String,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

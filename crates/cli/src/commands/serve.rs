@@ -4,6 +4,7 @@ pub(crate) mod auth;
 pub(crate) mod down;
 pub(crate) mod estimate;
 pub(crate) mod events;
+pub(crate) mod history;
 pub(crate) mod logs;
 pub(crate) mod status;
 pub(crate) mod up;

@@ -9,7 +9,7 @@ use super::{estimate, wait};
 use crate::args::UpArguments;
 use crate::failure::Failure;
 use crate::output::{self, prompt};
-use crate::{server_process, task_file};
+use crate::{requester, server_process, task_file};
 
 pub(crate) fn run(arguments: &UpArguments) -> Result<ExitCode, Failure> {
     let name = match &arguments.service_name {
@@ -36,6 +36,7 @@ pub(crate) fn run(arguments: &UpArguments) -> Result<ExitCode, Failure> {
         yaml: file.yaml,
         base_dir: file.base_dir,
         yaml_path: file.yaml_path,
+        requested_by: Some(requester::name()),
     };
     server_process::block_on(async {
         let client = server_process::connect().await?;

@@ -8,7 +8,7 @@ use super::{estimate, wait};
 use crate::args::UpdateArguments;
 use crate::failure::Failure;
 use crate::output::{self, prompt};
-use crate::{server_process, task_file};
+use crate::{requester, server_process, task_file};
 
 pub(crate) fn run(arguments: &UpdateArguments) -> Result<ExitCode, Failure> {
     let name = &arguments.service_name;
@@ -18,6 +18,7 @@ pub(crate) fn run(arguments: &UpdateArguments) -> Result<ExitCode, Failure> {
         yaml: file.yaml,
         base_dir: file.base_dir,
         yaml_path: file.yaml_path,
+        requested_by: Some(requester::name()),
         mode: arguments.mode,
     };
     server_process::block_on(async {
