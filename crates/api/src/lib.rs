@@ -17,6 +17,7 @@
 //! | `GET /v1/services/NAME/logs?target=replica&replica_id=N&follow=true&tail=N` | | plain text, streamed; target `replica`, `controller` or `load_balancer` |
 //! | `GET /v1/services/NAME/events?after=SEQUENCE&follow=true` | | [`EventList`]; with `follow`, waits up to 30 s for the next event or the end of the service |
 //! | `GET /v1/services/NAME/history` | | [`History`] |
+//! | `GET /v1/services/NAME/why?replica=ID` | | [`Why`]; of the service where no replica is given |
 //! | `POST /v1/shutdown` | | [`Accepted`]; the server ends, replicas and proxy go on |
 //!
 //! Every error is [`ApiError`] with a status of 4xx or 5xx.
@@ -26,6 +27,7 @@ pub mod events;
 pub mod history;
 pub mod keys;
 pub mod types;
+pub mod why;
 
 pub use client::{Client, ClientError, LogStream, LogTarget, LogsQuery};
 pub use events::{EventList, EventRecord};
@@ -35,3 +37,4 @@ pub use types::{
     Accepted, ApiError, DownRequest, ErrorCode, Health, ReplicaRecord, RolloutRecord, RolloutState,
     ServiceList, ServiceRecord, UpRequest, UpResponse, UpdateMode, UpdateRequest, UpdateResponse,
 };
+pub use why::Why;

@@ -8,7 +8,7 @@ use api::UpdateMode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use self::explain::{EventsArguments, HistoryArguments};
+pub(crate) use self::explain::{EventsArguments, HistoryArguments, WhyArguments};
 
 /// Serve a task as replicas behind one endpoint, and update it without losing a request.
 #[derive(Debug, Parser)]
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     reason = "there is one of it, for as long as the process lives"
 )]
 pub(crate) enum Command {
-    /// Services: up, update, status, events, history, down, logs, auth, validate.
+    /// Services: up, update, status, why, events, history, down, logs, auth, validate.
     Serve {
         #[command(subcommand)]
         command: ServeCommand,
@@ -65,6 +65,8 @@ pub(crate) enum ServeCommand {
     Down(DownArguments),
     /// Show the log of a replica, the controller or the load balancer.
     Logs(LogsArguments),
+    /// Say what a service, or one of its replicas, waits for or why it failed.
+    Why(WhyArguments),
     /// Show what happened to a service: the timeline of its versions, rollouts and replicas.
     Events(EventsArguments),
     /// Show what a service was brought to: versions, who and when, and how each update ended.

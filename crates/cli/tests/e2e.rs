@@ -8,6 +8,8 @@ mod bad_versions;
 mod endurance;
 #[path = "e2e/examples.rs"]
 mod examples;
+#[path = "e2e/explained.rs"]
+mod explained;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/keys.rs"]

@@ -23,3 +23,5 @@ mod up;
 mod update;
 #[path = "transcripts/validate.rs"]
 mod validate;
+#[path = "transcripts/why.rs"]
+mod why;

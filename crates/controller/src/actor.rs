@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::clock::now;
 use crate::controller::{ControllerError, NewVersion, Shared, Updated, View, is_running};
+use crate::masks;
 use crate::observe::Observers;
 use crate::probing::Probers;
 
@@ -77,6 +78,8 @@ pub(crate) struct Actor {
     waiting: VecDeque<(Event, Option<String>)>,
     /// When to try again to commit it.
     retry_at: Option<Instant>,
+    /// The secrets of its versions.
+    masks: spec::Masks,
     /// Who asked for the next step, where somebody did.
     requested_by: Option<String>,
     /// The state as it is in the store.
@@ -108,6 +111,7 @@ pub(crate) async fn run(
         launches: BTreeMap::new(),
         complained_of: BTreeMap::new(),
         requested_by: None,
+        masks: masks::of(&*shared.store, &service.state),
         committed: serialised(&service.state),
         state: Arc::new(service.state),
         revision: service.revision,
@@ -150,7 +154,8 @@ impl Actor {
 
     async fn take(&mut self, message: Message) {
         match message {
-            Message::Event { event, settles } => {
+            Message::Event { mut event, settles } => {
+                masks::event(&self.masks, &mut event);
                 self.tell_of_recovery(&event);
                 if let Event::Launched { replica } | Event::LaunchFailed { replica, .. } = &event {
                     self.launches.insert(*replica, Some(Instant::now()));
@@ -159,9 +164,10 @@ impl Actor {
             }
             Message::Observed {
                 replica,
-                observation,
+                mut observation,
                 begun,
             } => {
+                masks::observation(&self.masks, &mut observation);
                 if !self.is_premature(replica, &observation, begun) {
                     let event = Event::Observed {
                         replica,
@@ -355,6 +361,8 @@ impl Actor {
         let event = Event::Update {
             version: Box::new(version),
         };
+        // A replica of it may speak before the step returns.
+        self.masks.add(&record.task);
         self.step(&event, &[], Some(&record), None).await?;
         let live = self
             .state

@@ -21,6 +21,7 @@ mod controller;
 mod execute;
 mod http_probe;
 mod keys;
+mod masks;
 mod observe;
 mod probing;
 mod proxy_link;

@@ -1,6 +1,8 @@
 //! Why things are as they are, as data and in one sentence. `sky serve status` prints the sentence;
 //! JSON carries the data. Everything here is a pure view of the state.
 
+mod why;
+
 use serde::{Deserialize, Serialize};
 
 use crate::replica::{Replica, Routed};
@@ -9,6 +11,11 @@ use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
 use crate::time::Timestamp;
+
+pub use why::{Deadline, Why, why, why_replica};
+
+/// How a probe's failure begins where nothing listens yet: that it is starting says as much.
+const NOTHING_LISTENS: &str = "connection refused";
 
 /// One thing that is being waited for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +75,9 @@ pub enum WaitingOn {
         remaining_seconds: f64,
         /// Failures in a row.
         failures: u32,
+        /// What the last of them was, as far as it is remembered.
+        #[serde(default)]
+        last_failure: Option<String>,
     },
     /// The proxy to put a routing table in force.
     ProxyAcknowledgement {
@@ -140,6 +150,7 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
             version: version.version,
             remaining_seconds: (instant - now).as_seconds(),
             failures: version.backoff.failures,
+            last_failure: why::last_failure(state, version.version),
         });
     }
     reasons
@@ -228,12 +239,13 @@ impl WaitingOn {
                 replica,
                 elapsed_seconds,
                 limit_seconds,
-                ..
+                last_probe_failure,
             } => {
-                format!(
-                    "replica {replica}: starting, {}s of {limit_seconds}s",
-                    elapsed_seconds.floor()
-                )
+                let elapsed = elapsed_seconds.floor();
+                let seen = last_probe_failure.as_deref();
+                let seen = seen.filter(|seen| !seen.starts_with(NOTHING_LISTENS));
+                let seen = behind(", last probe: ", seen);
+                format!("replica {replica}: starting, {elapsed}s of {limit_seconds}s{seen}")
             }
             Self::Settling {
                 replica,
@@ -258,6 +270,7 @@ impl WaitingOn {
             Self::Backoff {
                 remaining_seconds,
                 failures,
+                last_failure,
                 ..
             } => {
                 let times = if *failures == 1 {
@@ -265,10 +278,9 @@ impl WaitingOn {
                 } else {
                     "failures in a row"
                 };
-                format!(
-                    "next launch in {}s after {failures} {times}",
-                    remaining_seconds.ceil()
-                )
+                let last = behind(", the last one: ", last_failure.as_deref());
+                let remaining = remaining_seconds.ceil();
+                format!("next launch in {remaining}s after {failures} {times}{last}")
             }
             Self::ProxyAcknowledgement { generation } => {
                 format!("the proxy to acknowledge routing table {generation}")
@@ -284,6 +296,11 @@ impl WaitingOn {
             Self::Stopping { replica } => format!("replica {replica}: stopping"),
         }
     }
+}
+
+/// What is known, behind what it is; nothing where nothing is known.
+fn behind(what: &str, known: Option<&str>) -> String {
+    known.map_or_else(String::new, |known| format!("{what}{known}"))
 }
 
 /// Replicas of a version that are available.

@@ -7,6 +7,7 @@ mod accept;
 mod api_key;
 mod error;
 mod home;
+mod log_tail;
 mod logs;
 mod names;
 mod record;

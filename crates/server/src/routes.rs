@@ -3,6 +3,7 @@
 mod events;
 mod history;
 mod keys;
+mod why;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -71,6 +72,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/services/{name}/logs", get(service_logs))
         .route("/v1/services/{name}/events", get(events::list))
         .route("/v1/services/{name}/history", get(history::list))
+        .route("/v1/services/{name}/why", get(why::service))
         .route("/v1/shutdown", post(shutdown))
         .fallback(|| async { Refusal::new(ErrorCode::NotFound, "there is no such route") })
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))

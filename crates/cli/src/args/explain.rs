@@ -26,3 +26,16 @@ pub(crate) struct HistoryArguments {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// One sentence, as the status has it: what is being waited for, or why it failed; then what the last probe saw, how
+/// long is left, and the last lines of the log of the replica concerned. Values of the task's secrets show as ***.
+#[derive(Debug, Args)]
+pub(crate) struct WhyArguments {
+    /// Name of the service.
+    pub(crate) service_name: String,
+    /// About this replica, rather than the service as a whole.
+    pub(crate) replica_id: Option<u32>,
+    /// As JSON, with everything as data.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

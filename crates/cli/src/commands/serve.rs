@@ -11,3 +11,4 @@ pub(crate) mod up;
 pub(crate) mod update;
 pub(crate) mod validate;
 pub(crate) mod wait;
+pub(crate) mod why;
