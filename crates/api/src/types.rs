@@ -69,8 +69,9 @@ pub struct UpdateRequest {
     /// Name of the user who asks, for the history.
     #[serde(default)]
     pub requested_by: Option<String>,
-    /// How to get there.
-    pub mode: UpdateMode,
+    /// How to get there, as a flag says; `None`: as the YAML says.
+    #[serde(default)]
+    pub mode: Option<UpdateMode>,
 }
 
 /// Answer to [`UpdateRequest`].

@@ -134,9 +134,9 @@ pub(crate) struct UpdateArguments {
     pub(crate) service_name: String,
     /// The new task YAML.
     pub(crate) yaml: String,
-    /// How to replace replicas: rolling or blue_green.
-    #[arg(long, default_value = "rolling", value_parser = update_mode)]
-    pub(crate) mode: UpdateMode,
+    /// How to replace replicas: rolling, blue_green, canary or in_place [default: what the YAML says, else rolling].
+    #[arg(long, value_parser = update_mode)]
+    pub(crate) mode: Option<UpdateMode>,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArguments,
     #[command(flatten)]
@@ -144,11 +144,14 @@ pub(crate) struct UpdateArguments {
 }
 
 fn update_mode(text: &str) -> Result<UpdateMode, String> {
-    match text.to_ascii_lowercase().replace('-', "_").as_str() {
-        "rolling" => Ok(UpdateMode::Rolling),
-        "blue_green" => Ok(UpdateMode::BlueGreen),
-        _ => Err("possible values: rolling, blue_green".to_owned()),
-    }
+    let name = text.to_ascii_lowercase().replace('-', "_");
+    let mut modes = UpdateMode::ALL.into_iter();
+    modes.find(|mode| mode.as_str() == name).ok_or_else(|| {
+        format!(
+            "possible values: {}",
+            UpdateMode::ALL.map(UpdateMode::as_str).join(", ")
+        )
+    })
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use plan::observation::{Observation, Phase};
 use plan::routing::{ProxyReport, ReplicaId};
+use plan::steering::Answer;
 use plan::{Action, Event, ServicePhase, ServiceState, Step};
 use store::{Commit, KeyChange, StoreError, StoredService, VersionRecord};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -52,6 +53,13 @@ pub(crate) enum Message {
         event: Event,
         /// The answer.
         reply: oneshot::Sender<Result<(), ControllerError>>,
+    },
+    /// A user steers an update.
+    Steer {
+        /// Where to: `Steer` or `Rollback`.
+        event: Event,
+        /// The answer.
+        reply: oneshot::Sender<Result<Answer, ControllerError>>,
     },
     /// A user makes, revokes or forgets API keys.
     Keys {
@@ -179,6 +187,10 @@ impl Actor {
             Message::Proxy(report) => self.reported(report).await,
             Message::Request { event, reply } => {
                 let answer = self.asked(&event).await;
+                let _ = reply.send(answer);
+            }
+            Message::Steer { event, reply } => {
+                let answer = self.steer(&event).await;
                 let _ = reply.send(answer);
             }
             Message::Keys { change, reply } => {
@@ -323,6 +335,14 @@ impl Actor {
         self.step(event, &[], None, None)
             .await
             .map_err(ControllerError::from)
+    }
+
+    async fn steer(&mut self, event: &Event) -> Result<Answer, ControllerError> {
+        self.catch_up().await?;
+        let answer =
+            plan::steering::answer(&self.state, event).map_err(ControllerError::Conflict)?;
+        self.step(event, &[], None, None).await?;
+        Ok(answer)
     }
 
     fn may_terminate(&self, id: ReplicaId, purge: bool) -> Result<(), ControllerError> {

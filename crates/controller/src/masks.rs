@@ -48,6 +48,10 @@ pub(crate) fn event(masks: &Masks, event: &mut Event) {
             failure: Some(text),
             ..
         }
+        | Event::Verified {
+            failure: Some(text),
+            ..
+        }
         | Event::LaunchFailed { message: text, .. }
         | Event::TerminateFailed { message: text, .. } => *text = masks.text(text),
         _ => {}

@@ -21,6 +21,10 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
     match event {
         Event::Tick => {}
         Event::Update { version } => rollout::update(context, version),
+        Event::Steer { .. }
+        | Event::Rollback { .. }
+        | Event::Verified { .. }
+        | Event::CanaryFigures { .. } => {}
         Event::Down { now, purge } => down(context, *now, *purge),
         Event::TerminateReplica {
             replica,

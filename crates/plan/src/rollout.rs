@@ -51,27 +51,7 @@ pub(crate) use converge::{converge, end_replica};
 pub(crate) use failure::{own_fault, progress_deadline};
 pub(crate) use update::{adoption_probed, update};
 
-/// How an update replaces replicas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UpdateMode {
-    /// Traffic goes to old and new until all new are ready.
-    #[default]
-    Rolling,
-    /// Traffic goes wholly to old, then wholly to new.
-    BlueGreen,
-}
-
-impl UpdateMode {
-    /// The name as users write it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Rolling => "rolling",
-            Self::BlueGreen => "blue_green",
-        }
-    }
-}
+pub use spec::UpdateMode;
 
 /// One update of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -35,8 +35,8 @@ pub(crate) struct Submission {
     pub(crate) yaml_path: Option<PathBuf>,
     /// Who asks, as they say.
     pub(crate) requested_by: Option<String>,
-    /// How to get there.
-    pub(crate) mode: UpdateMode,
+    /// How to get there, where a flag says so: it goes before the YAML.
+    pub(crate) mode: Option<UpdateMode>,
 }
 
 /// Copies the task's files and works out what the version is. Keep [`Snapshots::hold`] until it is committed.
@@ -82,7 +82,8 @@ pub(crate) fn version(
         .candidates
         .iter()
         .any(|candidate| candidate.use_spot);
-    let settings = UpdateSettings::defaults(&service);
+    let settings = UpdateSettings::of(&service);
+    let mode = mode.or(service.update.mode).unwrap_or_default();
     Ok(NewVersion {
         task,
         service,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use api::{
     Accepted, DownRequest, ErrorCode, Health, ServiceList, ServiceRecord, UpRequest, UpResponse,
-    UpdateMode, UpdateRequest, UpdateResponse,
+    UpdateRequest, UpdateResponse,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -178,7 +178,7 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
     let context = Arc::clone(&shared);
     let (view, port_lock) = blocking(move || {
         let held = context.snapshots.hold();
-        let mode = UpdateMode::Rolling;
+        let mode = None;
         let submission = Submission {
             task,
             yaml,

@@ -4,6 +4,7 @@
 //! It can be written to a file and read again (JSON is YAML), and gives the same task.
 
 mod load_balancer;
+mod update;
 
 use serde_json::{Map, Value as Json, json};
 
@@ -33,6 +34,13 @@ impl Object {
     fn put_some(&mut self, key: &str, value: Option<impl Into<Json>>) {
         if let Some(value) = value {
             self.put(key, value);
+        }
+    }
+
+    /// A number, if it is not the default.
+    fn put_number(&mut self, key: &str, number: f64, default: f64) {
+        if number != default {
+            self.put(key, json_number(number));
         }
     }
 }
@@ -208,6 +216,10 @@ impl ServiceSpec {
         }
         if self.auth != Auth::default() {
             object.put("auth", self.auth.name());
+        }
+        let update = self.update.canonical();
+        if update != json!({}) {
+            object.put("update", update);
         }
         Json::Object(object.0)
     }

@@ -14,6 +14,7 @@ pub mod files;
 pub mod hash;
 pub mod service;
 pub mod task;
+pub mod update;
 
 mod canonical;
 mod decode;
@@ -53,4 +54,7 @@ pub use service::{
 pub use source::{MAX_SOURCE_BYTES, SourceText};
 pub use task::{
     Choice, FileMount, FileMountSource, ResourceCandidate, Resources, Secret, Task, Workdir,
+};
+pub use update::{
+    Amount, Analysis, Canary, CanaryMatch, CanaryStep, StepEnd, Surge, Update, UpdateMode, Verify,
 };

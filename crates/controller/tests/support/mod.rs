@@ -345,6 +345,7 @@ pub(crate) fn version(content: &str, replicas: u32, mode: UpdateMode) -> NewVers
         port: 8081,
         tls: None,
         auth: spec::Auth::None,
+        update: spec::Update::default(),
     };
     let task = Task {
         name: None,
@@ -362,7 +363,7 @@ pub(crate) fn version(content: &str, replicas: u32, mode: UpdateMode) -> NewVers
         service: Some(service.clone()),
         other: serde_json::Map::new(),
     };
-    let mut settings = UpdateSettings::defaults(&service);
+    let mut settings = UpdateSettings::of(&service);
     settings.min_healthy_seconds = 0.0;
     NewVersion {
         task,

@@ -124,7 +124,7 @@ pub(super) fn state() -> ServiceState {
     let spec: spec::ServiceSpec = serde_json::from_value(spec).unwrap();
     let first = crate::VersionState {
         version: 2,
-        settings: crate::settings::UpdateSettings::defaults(&spec),
+        settings: crate::settings::UpdateSettings::of(&spec),
         spec,
         task_hash: "a".to_owned(),
         use_spot: false,

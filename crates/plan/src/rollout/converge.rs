@@ -42,7 +42,9 @@ pub(crate) fn converge(context: &mut Context) {
     note_progress(context, &buckets);
     match mode(context) {
         UpdateMode::BlueGreen => blue_green::converge(context, &buckets),
-        UpdateMode::Rolling => rolling::converge(context, &buckets),
+        UpdateMode::Rolling | UpdateMode::Canary | UpdateMode::InPlace => {
+            rolling::converge(context, &buckets);
+        }
     }
     drop_unrouted_old(context);
     complete(context);

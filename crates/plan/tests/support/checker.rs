@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plan::observation::Phase;
 use plan::routing::{Generation, ReplicaId, RoutingTable, Version};
-use plan::settings::DEFAULT_DRAIN_TIMEOUT_SECONDS;
 use plan::status::ReplicaStatus;
 use plan::{Action, Event, ServicePhase, ServiceState, Span, Step, Timestamp, report};
+use spec::update::DEFAULT_DRAIN_TIMEOUT_SECONDS;
 
 /// How long a proxy that says nothing is waited for once nothing else keeps a replica.
 const PROXY_PATIENCE_SECONDS: f64 = 10.0;
@@ -66,6 +66,7 @@ impl Checker {
                         ending.is_some_and(|ending| ending.released)
                     }));
                 }
+                Action::Verify { .. } | Action::RestartInPlace { .. } => {}
                 Action::Withdraw | Action::CollectVersion { .. } => {}
             }
         }

@@ -56,6 +56,7 @@ pub(crate) fn spec(policy: ReplicaPolicy) -> ServiceSpec {
         port: 8081,
         tls: None,
         auth: spec::Auth::None,
+        update: spec::Update::default(),
     }
 }
 
@@ -68,7 +69,7 @@ pub(crate) fn version(
 ) -> VersionState {
     VersionState {
         version: number,
-        settings: UpdateSettings::defaults(&spec),
+        settings: UpdateSettings::of(&spec),
         spec,
         task_hash: content.to_owned(),
         use_spot: false,
@@ -194,6 +195,7 @@ impl World {
                 self.in_force = table.generation;
                 self.acknowledge();
             }
+            Action::Verify { .. } | Action::RestartInPlace { .. } => {}
             Action::Withdraw => self.tell(&Event::Withdrawn),
             Action::CollectVersion { version } => self.collected.push(version),
             Action::Forget => self.forgotten += 1,

@@ -23,6 +23,7 @@ pub(crate) fn service_spec() -> ServiceSpec {
         port: 8081,
         tls: None,
         auth: spec::Auth::None,
+        update: spec::Update::default(),
     }
 }
 
@@ -31,7 +32,7 @@ pub(crate) fn version_state(number: u32) -> VersionState {
     let spec = service_spec();
     VersionState {
         version: number,
-        settings: UpdateSettings::defaults(&spec),
+        settings: UpdateSettings::of(&spec),
         spec,
         task_hash: format!("hash-{number}"),
         use_spot: false,
