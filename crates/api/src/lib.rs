@@ -18,11 +18,13 @@
 //! | `GET /v1/services/NAME/events?after=SEQUENCE&follow=true` | | [`EventList`]; with `follow`, waits up to 30 s for the next event or the end of the service |
 //! | `GET /v1/services/NAME/history` | | [`History`] |
 //! | `GET /v1/services/NAME/why?replica=ID` | | [`Why`]; of the service where no replica is given |
+//! | `GET /v1/services/NAME/diff?from=VERSION&to=VERSION` | | [`Diff`]; by default of the desired version and the one before |
 //! | `POST /v1/shutdown` | | [`Accepted`]; the server ends, replicas and proxy go on |
 //!
 //! Every error is [`ApiError`] with a status of 4xx or 5xx.
 
 pub mod client;
+pub mod diff;
 pub mod events;
 pub mod history;
 pub mod keys;
@@ -30,6 +32,7 @@ pub mod types;
 pub mod why;
 
 pub use client::{Client, ClientError, LogStream, LogTarget, LogsQuery};
+pub use diff::{Change, ChangeKind, Diff};
 pub use events::{EventList, EventRecord};
 pub use history::{History, HistoryEntry};
 pub use keys::{CreateKeyRequest, CreatedKey, KeyList, KeyRecord, KeysChanged};

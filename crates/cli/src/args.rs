@@ -8,7 +8,7 @@ use api::UpdateMode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use self::explain::{EventsArguments, HistoryArguments, WhyArguments};
+pub(crate) use self::explain::{DiffArguments, EventsArguments, HistoryArguments, WhyArguments};
 
 /// Serve a task as replicas behind one endpoint, and update it without losing a request.
 #[derive(Debug, Parser)]
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     reason = "there is one of it, for as long as the process lives"
 )]
 pub(crate) enum Command {
-    /// Services: up, update, status, why, events, history, down, logs, auth, validate.
+    /// Services: up, update, status, why, events, history, diff, down, logs, auth, validate.
     Serve {
         #[command(subcommand)]
         command: ServeCommand,
@@ -71,6 +71,8 @@ pub(crate) enum ServeCommand {
     Events(EventsArguments),
     /// Show what a service was brought to: versions, who and when, and how each update ended.
     History(HistoryArguments),
+    /// Show what differs between two versions of a service.
+    Diff(DiffArguments),
     /// API keys of an endpoint.
     Auth {
         #[command(subcommand)]

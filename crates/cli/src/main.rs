@@ -54,6 +54,7 @@ fn serve(command: ServeCommand) -> Result<ExitCode, Failure> {
         ServeCommand::Events(arguments) => commands::serve::events::run(&arguments),
         ServeCommand::History(arguments) => commands::serve::history::run(&arguments),
         ServeCommand::Why(arguments) => commands::serve::why::run(&arguments),
+        ServeCommand::Diff(arguments) => commands::serve::diff::run(&arguments),
         ServeCommand::Auth { command } => match command {
             AuthCommand::Create(arguments) => commands::serve::auth::create::run(&arguments),
             AuthCommand::List(arguments) => commands::serve::auth::list::run(&arguments),

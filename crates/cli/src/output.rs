@@ -2,6 +2,7 @@
 
 pub(crate) mod duration;
 pub(crate) mod instant;
+pub(crate) mod line_diff;
 pub(crate) mod progress;
 pub(crate) mod prompt;
 pub(crate) mod status;

@@ -3,6 +3,8 @@
 
 #[path = "transcripts/auth.rs"]
 mod auth;
+#[path = "transcripts/diff.rs"]
+mod diff;
 #[path = "transcripts/down.rs"]
 mod down;
 #[path = "transcripts/events.rs"]

@@ -5,6 +5,7 @@
 
 mod accept;
 mod api_key;
+mod diff;
 mod error;
 mod home;
 mod log_tail;

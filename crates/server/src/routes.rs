@@ -1,5 +1,6 @@
 //! The API's routes; see the table in the `api` crate.
 
+mod diff;
 mod events;
 mod history;
 mod keys;
@@ -73,6 +74,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/services/{name}/events", get(events::list))
         .route("/v1/services/{name}/history", get(history::list))
         .route("/v1/services/{name}/why", get(why::service))
+        .route("/v1/services/{name}/diff", get(diff::versions))
         .route("/v1/shutdown", post(shutdown))
         .fallback(|| async { Refusal::new(ErrorCode::NotFound, "there is no such route") })
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))

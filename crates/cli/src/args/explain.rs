@@ -39,3 +39,20 @@ pub(crate) struct WhyArguments {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// Field by field of the task and its service section, whatever their spelling: path, old and new value. Values of
+/// secrets, headers, and variables that look like secrets are compared and not shown; files differ by their content.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArguments {
+    /// Name of the service.
+    pub(crate) service_name: String,
+    /// The one version [default: the one before the other].
+    #[arg(value_name = "V1")]
+    pub(crate) from: Option<u32>,
+    /// The other version [default: the desired one].
+    #[arg(value_name = "V2")]
+    pub(crate) to: Option<u32>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,6 +1,7 @@
 //! `sky serve …`.
 
 pub(crate) mod auth;
+pub(crate) mod diff;
 pub(crate) mod down;
 pub(crate) mod estimate;
 pub(crate) mod events;
