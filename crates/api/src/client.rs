@@ -17,6 +17,7 @@ use http::{Method, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::dry_run::DryRun;
 use crate::types::{
     Accepted, DownRequest, Health, ServiceList, ServiceRecord, UpRequest, UpResponse,
     UpdateRequest, UpdateResponse,
@@ -133,6 +134,23 @@ impl Client {
     ) -> Result<UpdateResponse, ClientError> {
         self.post(
             format!("{}/versions", service_path(name)),
+            request,
+            SUBMIT_TIMEOUT,
+        )
+        .await
+    }
+
+    /// `POST /v1/services/NAME/versions?dry_run=true`: what an update would do; nothing is changed.
+    ///
+    /// # Errors
+    /// [`ClientError`]; whatever the update itself would be refused for.
+    pub async fn dry_run(
+        &self,
+        name: &str,
+        request: &UpdateRequest,
+    ) -> Result<DryRun, ClientError> {
+        self.post(
+            format!("{}/versions?dry_run=true", service_path(name)),
             request,
             SUBMIT_TIMEOUT,
         )

@@ -8,6 +8,7 @@
 //! | `GET /v1/services?name=A&name=B` | | [`ServiceList`] (all, when no name is given) |
 //! | `GET /v1/services/NAME?after=REVISION&timeout_seconds=S` | | [`ServiceRecord`]; with `after`, waits until the revision is newer or the time is over |
 //! | `POST /v1/services/NAME/versions` | [`UpdateRequest`] | [`UpdateResponse`] |
+//! | `POST /v1/services/NAME/versions?dry_run=true` | [`UpdateRequest`] | [`DryRun`]: what it would do; nothing is changed |
 //! | `POST /v1/services/NAME/down` | [`DownRequest`] | [`Accepted`] |
 //! | `POST /v1/services/NAME/replicas/ID/terminate` | [`DownRequest`] | [`Accepted`] |
 //! | `POST /v1/services/NAME/keys` | [`CreateKeyRequest`] | [`CreatedKey`], with the key, which is never told again |
@@ -25,6 +26,7 @@
 
 pub mod client;
 pub mod diff;
+pub mod dry_run;
 pub mod events;
 pub mod history;
 pub mod keys;
@@ -33,6 +35,7 @@ pub mod why;
 
 pub use client::{Client, ClientError, LogStream, LogTarget, LogsQuery};
 pub use diff::{Change, ChangeKind, Diff};
+pub use dry_run::DryRun;
 pub use events::{EventList, EventRecord};
 pub use history::{History, HistoryEntry};
 pub use keys::{CreateKeyRequest, CreatedKey, KeyList, KeyRecord, KeysChanged};

@@ -418,11 +418,8 @@ impl Controller {
 
 impl NewVersion {
     /// The same, once its number is known: what the planner and what the store keep of it.
-    pub(crate) fn numbered(
-        self,
-        version: Version,
-        at: plan::Timestamp,
-    ) -> (VersionState, VersionRecord) {
+    #[must_use]
+    pub fn numbered(self, version: Version, at: plan::Timestamp) -> (VersionState, VersionRecord) {
         let state = VersionState {
             version,
             settings: self.settings,

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use api::{ErrorCode, UpdateMode};
 use controller::{NewVersion, Snapshots};
 use plan::settings::UpdateSettings;
-use spec::files;
 use spec::{FileMountSource, FilesDigest, ResourceCandidate, Task, Tls, Workdir};
 use store::{FileSource, VersionFiles};
 
@@ -39,11 +38,17 @@ pub(crate) struct Submission {
     pub(crate) mode: Option<UpdateMode>,
 }
 
-/// Copies the task's files and works out what the version is. Keep [`Snapshots::hold`] until it is committed.
-pub(crate) fn version(
-    snapshots: &Snapshots,
-    submission: Submission,
-) -> Result<NewVersion, Refusal> {
+/// What becomes of the user's files.
+#[derive(Clone, Copy)]
+pub(crate) enum Files<'a> {
+    /// They are copied. Keep [`Snapshots::hold`] until the version is committed.
+    Copied(&'a Snapshots),
+    /// They are read, to know their content, and nothing more.
+    Read,
+}
+
+/// Takes in the task's files and works out what the version is.
+pub(crate) fn version(submission: Submission, files: Files<'_>) -> Result<NewVersion, Refusal> {
     let Submission {
         mut task,
         yaml,
@@ -75,7 +80,7 @@ pub(crate) fn version(
         )));
     }
     local_candidate(&task)?;
-    let (files, digest) = snapshot(snapshots, &task, &base_dir, yaml_path.as_deref())?;
+    let (files, digest) = snapshot(files, &task, &base_dir, yaml_path.as_deref())?;
     let task_hash = task.task_hash(&digest).to_string();
     let use_spot = task
         .resources
@@ -128,7 +133,7 @@ fn local_candidate(task: &Task) -> Result<(), Refusal> {
 }
 
 fn snapshot(
-    snapshots: &Snapshots,
+    files: Files<'_>,
     task: &Task,
     base_dir: &Path,
     yaml_path: Option<&Path>,
@@ -145,7 +150,7 @@ fn snapshot(
                     root.display()
                 )));
             }
-            let (source, digest) = copy(snapshots, &root, yaml_path)?;
+            let (source, digest) = take_in(files, &root, yaml_path)?;
             digests.push(("", digest));
             kept.workdir = Some(source);
         }
@@ -163,29 +168,31 @@ fn snapshot(
                  yet; give a local file or folder."
             )));
         };
-        let (source, digest) = copy(snapshots, &resolve(base_dir, path), yaml_path)?;
+        let (source, digest) = take_in(files, &resolve(base_dir, path), yaml_path)?;
         digests.push((destination, digest));
         kept.mounts.push((destination.to_owned(), source));
     }
     Ok((kept, FilesDigest::combine(digests)))
 }
 
-/// Copies a tree. The digest that counts for the version leaves the YAML out where it lies within: editing
+/// Takes in a tree. The digest that counts for the version leaves the YAML out where it lies within: editing
 /// `replicas: 2` to `3` there is no change of the app.
-fn copy(
-    snapshots: &Snapshots,
+fn take_in(
+    files: Files<'_>,
     root: &Path,
     yaml_path: Option<&Path>,
 ) -> Result<(FileSource, FilesDigest), Refusal> {
-    let mut entries = files::collect(root).map_err(controller::SnapshotError::from)?;
+    let mut entries = spec::files::collect(root).map_err(controller::SnapshotError::from)?;
     let source = FileSource {
-        digest: files::digest(&entries).hash().to_string(),
+        digest: spec::files::digest(&entries).hash().to_string(),
     };
-    snapshots.make(&source.digest, root, &entries)?;
+    if let Files::Copied(snapshots) = files {
+        snapshots.make(&source.digest, root, &entries)?;
+    }
     let within = std::fs::canonicalize(root).ok();
     let within = within.and_then(|root| yaml_path?.strip_prefix(root).ok());
     entries.retain(|entry| within.is_none_or(|yaml| entry.path != yaml));
-    Ok((source, files::digest(&entries)))
+    Ok((source, spec::files::digest(&entries)))
 }
 
 /// The proxy stands elsewhere than the user.

@@ -7,6 +7,7 @@ mod accept;
 mod api_key;
 mod diff;
 mod error;
+mod forecast;
 mod home;
 mod log_tail;
 mod logs;

@@ -4,6 +4,7 @@ mod diff;
 mod events;
 mod history;
 mod keys;
+mod update;
 mod why;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 use api::{
     Accepted, DownRequest, ErrorCode, Health, ServiceList, ServiceRecord, UpRequest, UpResponse,
-    UpdateRequest, UpdateResponse,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -27,7 +27,7 @@ use store::Store;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::Submission;
+use crate::accept::{Files, Submission};
 use crate::error::Refusal;
 use crate::home::Home;
 use crate::{accept, logs, names, record};
@@ -59,7 +59,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/health", get(health))
         .route("/v1/services", get(list).post(up))
         .route("/v1/services/{name}", get(service))
-        .route("/v1/services/{name}/versions", post(update))
+        .route("/v1/services/{name}/versions", post(update::version))
         .route("/v1/services/{name}/down", post(down))
         .route(
             "/v1/services/{name}/replicas/{id}/terminate",
@@ -189,7 +189,7 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
             requested_by,
             mode,
         };
-        let version = accept::version(&context.snapshots, submission)?;
+        let version = accept::version(submission, Files::Copied(&context.snapshots))?;
         let port_lock = accept::port_lock();
         let listen = accept::endpoint(&ports)?;
         let create = context
@@ -260,44 +260,6 @@ fn taken(view: &View) -> Refusal {
             "Service '{name}' is still shutting down. Wait for its end, or run: sky serve down {name} --now"
         ),
     )
-}
-
-async fn update(
-    State(shared): Context,
-    Path(name): Path<String>,
-    Json(request): Json<UpdateRequest>,
-) -> Answer<UpdateResponse> {
-    let UpdateRequest {
-        task,
-        yaml,
-        base_dir,
-        yaml_path,
-        requested_by,
-        mode,
-    } = request;
-    shared.controller.view(&name)?;
-    let context = Arc::clone(&shared);
-    let updated = blocking(move || {
-        let held = context.snapshots.hold();
-        let submission = Submission {
-            task,
-            yaml,
-            base_dir,
-            yaml_path,
-            requested_by,
-            mode,
-        };
-        let version = accept::version(&context.snapshots, submission)?;
-        let update = context.controller.update(&name, version);
-        let updated = tokio::runtime::Handle::current().block_on(update)?;
-        drop(held);
-        Ok(updated)
-    })
-    .await?;
-    Ok(Json(UpdateResponse {
-        version: updated.version,
-        reused_replicas: updated.reused,
-    }))
 }
 
 async fn down(
