@@ -1,14 +1,15 @@
 //! What may be typed. Names, short forms and defaults are SkyServe's where it has them.
 
 mod explain;
+mod update;
 
 use std::path::PathBuf;
 
-use api::UpdateMode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::explain::{DiffArguments, EventsArguments, HistoryArguments, WhyArguments};
+pub(crate) use self::update::UpdateArguments;
 
 /// Serve a task as replicas behind one endpoint, and update it without losing a request.
 #[derive(Debug, Parser)]
@@ -128,32 +129,6 @@ pub(crate) struct UpArguments {
     pub(crate) confirm: ConfirmArguments,
     #[command(flatten)]
     pub(crate) task: TaskArguments,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UpdateArguments {
-    /// Name of the service.
-    pub(crate) service_name: String,
-    /// The new task YAML.
-    pub(crate) yaml: String,
-    /// How to replace replicas: rolling, blue_green, canary or in_place [default: what the YAML says, else rolling].
-    #[arg(long, value_parser = update_mode)]
-    pub(crate) mode: Option<UpdateMode>,
-    #[command(flatten)]
-    pub(crate) confirm: ConfirmArguments,
-    #[command(flatten)]
-    pub(crate) task: TaskArguments,
-}
-
-fn update_mode(text: &str) -> Result<UpdateMode, String> {
-    let name = text.to_ascii_lowercase().replace('-', "_");
-    let mut modes = UpdateMode::ALL.into_iter();
-    modes.find(|mode| mode.as_str() == name).ok_or_else(|| {
-        format!(
-            "possible values: {}",
-            UpdateMode::ALL.map(UpdateMode::as_str).join(", ")
-        )
-    })
 }
 
 #[derive(Debug, Args)]
@@ -422,12 +397,17 @@ mod tests {
             "sky serve update --mode blue_green service-name new_service.yaml",
             "sky serve update http-server --mode blue_green examples/serve/http_server/task.yaml",
             "sky serve update http-server task.yaml --mode BLUE-GREEN -y --wait",
+            "sky serve update web t.yaml --max-surge auto --max-unavailable 25% --min-healthy-seconds 5",
+            "sky serve update web t.yaml --no-auto-rollback --auto-rollback --undo-window-seconds=600",
+            "sky serve update web t.yaml --dry-run --json",
             "sky serve up task.yaml --wait=30 --env A=1 --env B -y",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
         for line in [
             "sky serve update a b --mode green",
+            "sky serve update a b --json",
+            "sky serve update a b --dry-run --wait",
             "sky serve up t.yaml --wait=-1",
         ] {
             assert!(

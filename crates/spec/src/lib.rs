@@ -44,7 +44,7 @@ pub use hash::{ContentHash, FilesDigest};
 pub use load_balancer::{LoadBalancer, Queue, ReplicaProtocol, SessionAffinity};
 pub use loader::{MAX_DEPTH, MAX_DOCUMENTS, MAX_EXPANDED_BYTES, MAX_NODES};
 pub use masks::Masks;
-pub use overrides::Overrides;
+pub use overrides::{Overrides, UpdateFlags};
 pub use parse::{Checked, Purpose, check_task, parse_task};
 pub use report::validation_report;
 pub use service::{

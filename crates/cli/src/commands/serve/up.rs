@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use api::{UpRequest, UpResponse};
-use spec::Auth;
+use spec::{Auth, UpdateFlags};
 
 use super::{estimate, wait};
 use crate::args::UpArguments;
@@ -16,7 +16,12 @@ pub(crate) fn run(arguments: &UpArguments) -> Result<ExitCode, Failure> {
         Some(name) => name.clone(),
         None => default_name(),
     };
-    let file = task_file::load(&arguments.yaml, &arguments.task, Some(&name))?;
+    let file = task_file::load(
+        &arguments.yaml,
+        &arguments.task,
+        &name,
+        UpdateFlags::default(),
+    )?;
     output::line(&format!("YAML to run: {}", output::bold(&arguments.yaml)))?;
     if let Some(service) = &file.task.service {
         output::line(&output::cyan("Service spec:"))?;
