@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod keys;
 mod logs;
+mod steer;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::types::{
 pub use error::ClientError;
 pub use events::FOLLOW_WAIT;
 pub use logs::{LogStream, LogTarget, LogsQuery};
+pub use steer::SteerAction;
 
 /// Name of the server's socket inside its home.
 pub const SOCKET_NAME: &str = "api.sock";

@@ -9,6 +9,8 @@
 //! | `GET /v1/services/NAME?after=REVISION&timeout_seconds=S` | | [`ServiceRecord`]; with `after`, waits until the revision is newer or the time is over |
 //! | `POST /v1/services/NAME/versions` | [`UpdateRequest`] | [`UpdateResponse`] |
 //! | `POST /v1/services/NAME/versions?dry_run=true` | [`UpdateRequest`] | [`DryRun`]: what it would do; nothing is changed |
+//! | `POST /v1/services/NAME/pause`, `…/resume`, `…/promote`, `…/abort` | [`SteerRequest`] | [`Steered`]; asking twice is no error |
+//! | `POST /v1/services/NAME/rollback` | [`RollbackRequest`] | [`Steered`] |
 //! | `POST /v1/services/NAME/down` | [`DownRequest`] | [`Accepted`] |
 //! | `POST /v1/services/NAME/replicas/ID/terminate` | [`DownRequest`] | [`Accepted`] |
 //! | `POST /v1/services/NAME/keys` | [`CreateKeyRequest`] | [`CreatedKey`], with the key, which is never told again |
@@ -30,6 +32,7 @@ pub mod dry_run;
 pub mod events;
 pub mod history;
 pub mod keys;
+pub mod steer;
 pub mod types;
 pub mod why;
 
@@ -39,6 +42,7 @@ pub use dry_run::DryRun;
 pub use events::{EventList, EventRecord};
 pub use history::{History, HistoryEntry};
 pub use keys::{CreateKeyRequest, CreatedKey, KeyList, KeyRecord, KeysChanged};
+pub use steer::{RollbackRequest, SteerRequest, Steered};
 pub use types::{
     Accepted, ApiError, DownRequest, ErrorCode, Health, ReplicaRecord, RolloutRecord, RolloutState,
     ServiceList, ServiceRecord, UpRequest, UpResponse, UpdateMode, UpdateRequest, UpdateResponse,

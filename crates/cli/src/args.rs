@@ -1,6 +1,7 @@
 //! What may be typed. Names, short forms and defaults are SkyServe's where it has them.
 
 mod explain;
+mod steer;
 mod update;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::explain::{DiffArguments, EventsArguments, HistoryArguments, WhyArguments};
+pub(crate) use self::steer::{RollbackArguments, SteerArguments};
 pub(crate) use self::update::UpdateArguments;
 
 /// Serve a task as replicas behind one endpoint, and update it without losing a request.
@@ -25,7 +27,8 @@ pub(crate) struct Arguments {
     reason = "there is one of it, for as long as the process lives"
 )]
 pub(crate) enum Command {
-    /// Services: up, update, status, why, events, history, diff, down, logs, auth, validate.
+    /// Services: up, update, rollback, pause, resume, promote, abort, status, why, events, history, diff, down, logs, auth,
+    /// validate.
     Serve {
         #[command(subcommand)]
         command: ServeCommand,
@@ -60,6 +63,16 @@ pub(crate) enum ServeCommand {
     Up(UpArguments),
     /// Replace the replicas of a service; its endpoint stays.
     Update(UpdateArguments),
+    /// Bring an earlier version back.
+    Rollback(RollbackArguments),
+    /// Stop an update where it is: nothing more is replaced; what is good is repaired and scaled meanwhile.
+    Pause(SteerArguments),
+    /// Let a paused update go on.
+    Resume(SteerArguments),
+    /// Let an update go on that waits for a person, or before its time: the next step of a canary, the move of traffic.
+    Promote(SteerArguments),
+    /// Give an update up: back to the version that was good before.
+    Abort(SteerArguments),
     /// Show services and their replicas.
     Status(StatusArguments),
     /// Take services, or one replica, down.
@@ -400,12 +413,18 @@ mod tests {
             "sky serve update web t.yaml --max-surge auto --max-unavailable 25% --min-healthy-seconds 5",
             "sky serve update web t.yaml --no-auto-rollback --auto-rollback --undo-window-seconds=600",
             "sky serve update web t.yaml --dry-run --json",
+            "sky serve rollback web --to 1 --wait=5 --json",
+            "sky serve pause web",
+            "sky serve abort web --json",
             "sky serve up task.yaml --wait=30 --env A=1 --env B -y",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
         for line in [
             "sky serve update a b --mode green",
+            "sky serve rollback web 1",
+            "sky serve rollback web --to first",
+            "sky serve pause",
             "sky serve update a b --json",
             "sky serve update a b --dry-run --wait",
             "sky serve up t.yaml --wait=-1",

@@ -12,6 +12,7 @@ mod task_file;
 
 use std::process::ExitCode;
 
+use api::client::SteerAction;
 use clap::Parser;
 
 use crate::args::{ApiCommand, AuthCommand, Command, ProxyCommand, ServeCommand};
@@ -48,6 +49,19 @@ fn serve(command: ServeCommand) -> Result<ExitCode, Failure> {
     match command {
         ServeCommand::Up(arguments) => commands::serve::up::run(&arguments),
         ServeCommand::Update(arguments) => commands::serve::update::run(&arguments),
+        ServeCommand::Rollback(arguments) => commands::serve::steer::rollback(&arguments),
+        ServeCommand::Pause(arguments) => {
+            commands::serve::steer::run(&arguments, SteerAction::Pause)
+        }
+        ServeCommand::Resume(arguments) => {
+            commands::serve::steer::run(&arguments, SteerAction::Resume)
+        }
+        ServeCommand::Promote(arguments) => {
+            commands::serve::steer::run(&arguments, SteerAction::Promote)
+        }
+        ServeCommand::Abort(arguments) => {
+            commands::serve::steer::run(&arguments, SteerAction::Abort)
+        }
         ServeCommand::Status(arguments) => commands::serve::status::run(&arguments),
         ServeCommand::Down(arguments) => commands::serve::down::run(&arguments),
         ServeCommand::Logs(arguments) => commands::serve::logs::run(&arguments),

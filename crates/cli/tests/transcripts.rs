@@ -19,6 +19,8 @@ mod logs;
 mod metrics;
 #[path = "transcripts/status.rs"]
 mod status;
+#[path = "transcripts/steer.rs"]
+mod steer;
 #[path = "transcripts/up.rs"]
 mod up;
 #[path = "transcripts/update.rs"]

@@ -58,6 +58,8 @@ pub(crate) enum Message {
     Steer {
         /// Where to: `Steer` or `Rollback`.
         event: Event,
+        /// Who asks, where that is known.
+        requested_by: Option<String>,
         /// The answer.
         reply: oneshot::Sender<Result<Answer, ControllerError>>,
     },
@@ -189,8 +191,12 @@ impl Actor {
                 let answer = self.asked(&event).await;
                 let _ = reply.send(answer);
             }
-            Message::Steer { event, reply } => {
-                let answer = self.steer(&event).await;
+            Message::Steer {
+                event,
+                requested_by,
+                reply,
+            } => {
+                let answer = self.steer(&event, requested_by).await;
                 let _ = reply.send(answer);
             }
             Message::Keys { change, reply } => {
@@ -337,10 +343,15 @@ impl Actor {
             .map_err(ControllerError::from)
     }
 
-    async fn steer(&mut self, event: &Event) -> Result<Answer, ControllerError> {
+    async fn steer(
+        &mut self,
+        event: &Event,
+        requested_by: Option<String>,
+    ) -> Result<Answer, ControllerError> {
         self.catch_up().await?;
         let answer =
             plan::steering::answer(&self.state, event).map_err(ControllerError::Conflict)?;
+        self.requested_by = requested_by;
         self.step(event, &[], None, None).await?;
         Ok(answer)
     }

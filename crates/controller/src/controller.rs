@@ -364,10 +364,19 @@ impl Controller {
     ///
     /// # Errors
     /// No such service, it cannot be done (`Conflict`, with a sentence), or the store cannot be written.
-    pub async fn steer(&self, name: &str, what: Steering) -> Result<Answer, ControllerError> {
+    pub async fn steer(
+        &self,
+        name: &str,
+        what: Steering,
+        requested_by: Option<String>,
+    ) -> Result<Answer, ControllerError> {
         let event = Event::Steer { what };
-        self.ask(name, |reply| Message::Steer { event, reply })
-            .await?
+        self.ask(name, |reply| Message::Steer {
+            event,
+            requested_by,
+            reply,
+        })
+        .await?
     }
 
     /// Makes an earlier version the desired one again, under its own number; `None` is the one before.
@@ -378,10 +387,15 @@ impl Controller {
         &self,
         name: &str,
         to: Option<Version>,
+        requested_by: Option<String>,
     ) -> Result<Answer, ControllerError> {
         let event = Event::Rollback { to };
-        self.ask(name, |reply| Message::Steer { event, reply })
-            .await?
+        self.ask(name, |reply| Message::Steer {
+            event,
+            requested_by,
+            reply,
+        })
+        .await?
     }
 
     pub(crate) async fn ask<T>(

@@ -4,6 +4,7 @@ mod diff;
 mod events;
 mod history;
 mod keys;
+mod steer;
 mod update;
 mod why;
 
@@ -60,6 +61,11 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/services", get(list).post(up))
         .route("/v1/services/{name}", get(service))
         .route("/v1/services/{name}/versions", post(update::version))
+        .route("/v1/services/{name}/pause", post(steer::pause))
+        .route("/v1/services/{name}/resume", post(steer::resume))
+        .route("/v1/services/{name}/promote", post(steer::promote))
+        .route("/v1/services/{name}/abort", post(steer::abort))
+        .route("/v1/services/{name}/rollback", post(steer::rollback))
         .route("/v1/services/{name}/down", post(down))
         .route(
             "/v1/services/{name}/replicas/{id}/terminate",

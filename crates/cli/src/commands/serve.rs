@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod logs;
 pub(crate) mod status;
+pub(crate) mod steer;
 pub(crate) mod up;
 pub(crate) mod update;
 pub(crate) mod validate;

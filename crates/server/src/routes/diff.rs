@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Diff, ErrorCode};
+use api::Diff;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use controller::{ControllerError, View};
@@ -75,22 +75,8 @@ fn choose(
 }
 
 fn record(shared: &Shared, view: &View, version: Version) -> Result<VersionRecord, Refusal> {
-    let (state, name) = (&view.state, &view.state.name);
-    let stored = shared
-        .store
-        .version(name, version)
-        .map_err(ControllerError::from)?;
-    stored.ok_or_else(|| {
-        let known: Vec<String> = state.versions.keys().map(ToString::to_string).collect();
-        let gone = if version > 0 && version < state.newest() {
-            "is not kept any more"
-        } else {
-            "does not exist"
-        };
-        let message = format!(
-            "Version {version} of service '{name}' {gone}. Versions that are kept: {}.",
-            known.join(", ")
-        );
-        Refusal::new(ErrorCode::NotFound, message)
-    })
+    let state = &view.state;
+    let stored = shared.store.version(&state.name, version);
+    let stored = stored.map_err(ControllerError::from)?;
+    stored.ok_or_else(|| Refusal::no_such_version(state, version))
 }
