@@ -1,6 +1,11 @@
 //! What goes on is explained: why, events and history say the same of a version that fails, before and after a restart
 //! of the server, and no secret is in any of it.
 
+use std::collections::BTreeSet;
+
+use api::DryRun;
+use serde_json::Value;
+
 use crate::app::{App, Network};
 
 const SECRET: &str = "hunter2-of-the-app";
@@ -85,4 +90,129 @@ async fn following_the_events_ends_with_the_service() {
     // What happened to a service that is gone is still told.
     let told = app.sky.ok(&["serve", "events", "web"]).out;
     assert!(out.starts_with(&told), "{told}\n{out}");
+}
+
+/// What a dry run foretells is what happens then; and it changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_foretells_what_happens() {
+    let app = App::new(Network::Auto);
+    app.up(2);
+    let snapshots = || {
+        let folder = std::fs::read_dir(app.sky.home().join("snapshots")).unwrap();
+        folder
+            .map(|entry| entry.unwrap().file_name())
+            .collect::<BTreeSet<_>>()
+    };
+    let (before, files) = (app.sky.client().service("web").await.unwrap(), snapshots());
+    // Other content, so that a copy of it would show.
+    std::fs::write(app.sky.work().join("app/more.txt"), "more").unwrap();
+    let next = app.yaml("2", 3);
+    let told = app
+        .sky
+        .ok(&["serve", "update", "web", &next, "--dry-run", "--json"])
+        .out;
+    let run: DryRun = serde_json::from_str(&told).unwrap();
+    let after = app.sky.client().service("web").await.unwrap();
+    assert_eq!((after.version, after.replicas.len()), (1, 2));
+    assert_eq!(
+        (before.version, before.desired_version),
+        (after.version, after.desired_version)
+    );
+    assert_eq!(snapshots(), files, "a dry run leaves files");
+
+    assert_eq!(
+        (run.version, run.launched, run.stopped.as_slice()),
+        (2, 3, &[1, 2][..])
+    );
+    assert_eq!(
+        (run.peak_replicas, run.replicas_after, run.lowest_serving),
+        (5, 3, 2)
+    );
+    let begun = std::time::Instant::now();
+    app.sky.ok(&["serve", "update", "web", &next, "-y"]);
+    let peak = std::cell::Cell::new(0);
+    let web = app
+        .sky
+        .until("web", "updated", |web| {
+            peak.set(peak.get().max(web.replicas.len()));
+            web.replicas.len() == 3 && web.active_versions == [2]
+        })
+        .await;
+    let (took, foretold) = (begun.elapsed().as_secs_f64(), run.duration_seconds.unwrap());
+    println!("e2e dry run: foretold {foretold:.1}s, took {took:.1}s");
+    assert_eq!(u32::try_from(peak.get()).unwrap(), run.peak_replicas);
+    assert_eq!(
+        web.replicas
+            .iter()
+            .map(|r| r.replica_id)
+            .collect::<Vec<_>>(),
+        [3, 4, 5]
+    );
+    // Far apart only if the forecast were of something else: the machine may be busy.
+    assert!(
+        took > foretold / 2.0 && took < 4.0 * foretold + 10.0,
+        "{foretold}s, {took}s"
+    );
+
+    let same = app
+        .sky
+        .ok(&["serve", "update", "web", &app.yaml("2", 4), "--dry-run"])
+        .out;
+    assert!(same.contains("reused     replicas 3, 4, 5\n"), "{same}");
+    assert!(same.contains("launched   1 replica\n"), "{same}");
+    let refused = app
+        .sky
+        .run(&["serve", "update", "web", "nowhere.yaml", "--dry-run"]);
+    assert_eq!(refused.code, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_are_compared_without_their_secrets() {
+    let app = App::new(Network::Auto);
+    app.up(1);
+    let alone = app.sky.run(&["serve", "diff", "web"]);
+    assert_eq!(alone.code, 1);
+    assert!(alone.err.contains("nothing to compare"), "{}", alone.err);
+    std::fs::write(app.sky.work().join("app/more.txt"), "more").unwrap();
+    let next = app.yaml_with(
+        "2",
+        1,
+        "python3 app.py\nexit 0",
+        &format!("secrets:\n  TOKEN: {SECRET}\n"),
+    );
+    app.sky.ok(&["serve", "update", "web", &next, "-y"]);
+    let told = app.sky.ok(&["serve", "diff", "web"]).out;
+    for line in [
+        "Service 'web', version 1 → 2\n",
+        "  envs.VERSION: 1 → 2\n",
+        "    + exit 0\n",
+        "  secrets.TOKEN: added (hidden)\n",
+        "  workdir (content): ",
+        "Replicas of version 1 are not what version 2 asks for",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+    let json = app
+        .sky
+        .ok(&["serve", "diff", "web", "2", "1", "--json"])
+        .out;
+    assert!(
+        !told.contains(SECRET) && !json.contains(SECRET),
+        "{told}{json}"
+    );
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["from"], &json["to"]),
+        (&Value::from(2), &Value::from(1))
+    );
+    assert_eq!(json["replaces_replicas"], true);
+    let missing = app.sky.run(&["serve", "diff", "web", "1", "7"]);
+    assert_eq!(missing.code, 1);
+    assert!(
+        missing
+            .err
+            .contains("Version 7 of service 'web' does not exist."),
+        "{}",
+        missing.err
+    );
 }

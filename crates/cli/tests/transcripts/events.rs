@@ -111,7 +111,7 @@ fn following_shows_each_event_when_it_comes_and_ends_with_its_reader() {
     let sandbox = Sandbox::new();
     let one = event(4, "target_changed", None, "target 1 → 2");
     let answers = [
-        list(&[one.clone()], false),
+        list(std::slice::from_ref(&one), false),
         list(&[], false),
         list(&[one], false),
     ];
