@@ -28,7 +28,7 @@ pub struct HistoryEntry {
     pub task_hash: String,
     /// How replicas were replaced: `rolling`, `blue_green` …
     pub mode: String,
-    /// `in_progress`, `succeeded`, `failed`, `superseded`, or `unknown` for what is older than the history.
+    /// `in_progress`, `succeeded`, `failed`, `aborted`, `superseded`, or `unknown` for what is older than the history.
     pub outcome: String,
     /// Why it ended so, where there is more to say.
     pub reason: Option<String>,

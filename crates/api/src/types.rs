@@ -176,6 +176,12 @@ pub struct RolloutRecord {
     pub started_at: f64,
     /// When it ended, seconds since the epoch.
     pub ended_at: Option<f64>,
+    /// Whether the user has it stand still.
+    #[serde(default)]
+    pub paused: bool,
+    /// Until when the version that it replaced stands by to be gone back to at once, seconds since the epoch.
+    #[serde(default)]
+    pub undo_until: Option<f64>,
     /// What it waits for, as data.
     pub waiting_on: Vec<serde_json::Value>,
 }
@@ -190,6 +196,8 @@ pub enum RolloutState {
     Succeeded,
     /// The new version failed; the last good version is desired again.
     Failed,
+    /// The user called it off; the version before is desired again.
+    Aborted,
     /// A later update took its place.
     Superseded,
 }

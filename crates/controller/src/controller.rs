@@ -443,6 +443,7 @@ impl NewVersion {
             mode: self.mode,
             accepted_at: at,
             ever_ready: false,
+            trusted_at: None,
             failure: None,
             backoff: plan::backoff::Backoff::default(),
         };

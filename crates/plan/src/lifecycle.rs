@@ -21,10 +21,9 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
     match event {
         Event::Tick => {}
         Event::Update { version } => rollout::update(context, version),
-        Event::Steer { .. }
-        | Event::Rollback { .. }
-        | Event::Verified { .. }
-        | Event::CanaryFigures { .. } => {}
+        Event::Steer { what } => rollout::steer(context, *what),
+        Event::Rollback { to } => rollout::roll_back(context, *to),
+        Event::Verified { .. } | Event::CanaryFigures { .. } => {}
         Event::Down { now, purge } => down(context, *now, *purge),
         Event::TerminateReplica {
             replica,
@@ -368,10 +367,15 @@ fn passed(context: &mut Context, id: ReplicaId) {
     replica.first_ready_at.get_or_insert(now);
     let version = replica.version;
     context.state.first_ready_at.get_or_insert(now);
-    let desired = context.state.desired;
+    // Where there is something to go back to, what was given up stays so.
+    let is_last = version == context.state.desired
+        && context
+            .state
+            .trusted
+            .is_none_or(|trusted| trusted == version);
     if let Some(known) = context.version_mut(version) {
         known.ever_ready = true;
-        if version == desired {
+        if is_last {
             // Given up too early, with nothing to go back to: it has shown that it works after all.
             known.failure = None;
         }

@@ -12,7 +12,7 @@ use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
 use crate::time::Timestamp;
 
-pub use why::{Deadline, Why, why, why_replica};
+pub use why::{Deadline, Why, is_told, why, why_replica};
 
 /// How a probe's failure begins where nothing listens yet: that it is starting says as much.
 const NOTHING_LISTENS: &str = "connection refused";
@@ -178,15 +178,11 @@ fn why_not_available(state: &ServiceState, replica: &Replica, now: Timestamp) ->
             replica: id,
             last_probe_failure: replica.last_probe_failure.clone(),
         }),
-        ReplicaStatus::Ready
-            if !replica.is_available(now, version.settings.min_healthy_seconds) =>
-        {
-            Some(WaitingOn::Settling {
-                replica: id,
-                elapsed_seconds: since(replica.ready_since),
-                limit_seconds: version.settings.min_healthy_seconds,
-            })
-        }
+        ReplicaStatus::Ready if !state.is_available(replica, now) => Some(WaitingOn::Settling {
+            replica: id,
+            elapsed_seconds: since(replica.ready_since),
+            limit_seconds: version.settings.min_healthy_seconds,
+        }),
         _ => None,
     }
 }
@@ -306,13 +302,9 @@ fn behind(what: &str, known: Option<&str>) -> String {
 /// Replicas of a version that are available.
 #[must_use]
 pub fn available(state: &ServiceState, version: Version, now: Timestamp) -> u32 {
-    let Some(known) = state.version(version) else {
-        return 0;
-    };
-    let seconds = known.settings.min_healthy_seconds;
     let replicas = state.replicas.values();
     let there = replicas
-        .filter(|r| r.version == version && r.is_available(now, seconds))
+        .filter(|r| r.version == version && state.is_available(r, now))
         .count();
     u32::try_from(there).unwrap_or(u32::MAX)
 }
@@ -321,7 +313,16 @@ pub fn available(state: &ServiceState, version: Version, now: Timestamp) -> u32 
 #[must_use]
 pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp) -> String {
     let (version, mode) = (rollout.version, rollout.mode.as_str());
+    let is_back = state.newest() > version;
     match &rollout.outcome {
+        None if rollout.paused_at.is_some() => {
+            let (ready, wanted) = (ready(state, version), state.target());
+            let name = &state.name;
+            format!(
+                "Update to version {version} ({mode}) is paused: {ready} of {wanted} new replicas ready; `sky serve resume \
+                 {name}` goes on, `sky serve abort {name}` goes back"
+            )
+        }
         None => {
             let (ready, wanted) = (ready(state, version), state.target());
             let waits = waiting_on(state, version, now);
@@ -330,15 +331,31 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
                 |first| format!("waiting for {}", first.sentence()),
             );
             let done = format!("{ready} of {wanted} new replicas ready");
-            format!("Updating to version {version} ({mode}): {done}, {next}")
+            let verb = if is_back { "Going back" } else { "Updating" };
+            format!("{verb} to version {version} ({mode}): {done}, {next}")
         }
-        Some(Outcome::Succeeded { .. }) => format!("Updated to version {version} ({mode})"),
+        Some(Outcome::Succeeded { .. }) => {
+            let verb = if is_back { "Back" } else { "Updated" };
+            format!(
+                "{verb} to version {version} ({mode}){}",
+                warm_clause(state, now)
+            )
+        }
+        Some(Outcome::Aborted { back_to, .. }) => {
+            format!(
+                "Update to version {version} ({mode}) was aborted; version {back_to} goes on serving"
+            )
+        }
         Some(Outcome::Failed {
-            reason, back_to, ..
+            reason,
+            back_to,
+            stays,
+            ..
         }) => {
-            let next = match back_to {
-                Some(version) => format!("version {version} goes on serving"),
-                None => "there was no good version to go back to".to_owned(),
+            let next = match (back_to, stays) {
+                (Some(version), _) => format!("version {version} goes on serving"),
+                (None, true) => stopped_sentence(state),
+                (None, false) => "there was no good version to go back to".to_owned(),
             };
             format!("Update to version {version} ({mode}) failed: {reason}; {next}")
         }
@@ -346,6 +363,31 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
             format!("Update to version {version} ({mode}) was superseded by version {by}")
         }
     }
+}
+
+/// What holds after an update that failed and is not undone by itself.
+fn stopped_sentence(state: &ServiceState) -> String {
+    let serves = state
+        .trusted
+        .map(|trusted| format!("version {trusted} is looked after; "));
+    format!(
+        "it stays as it is (auto_rollback: false): {}`sky serve abort {name}` goes back, `sky serve update {name}` \
+         replaces it",
+        serves.unwrap_or_default(),
+        name = state.name
+    )
+}
+
+/// How to go back at once, as long as that can be done.
+fn warm_clause(state: &ServiceState, now: Timestamp) -> String {
+    state.warm.map_or_else(String::new, |warm| {
+        format!(
+            "; version {} stands by for {}s more, `sky serve rollback {}` moves all traffic back at once",
+            warm.version,
+            (warm.until - now).as_seconds().max(0.0).ceil(),
+            state.name
+        )
+    })
 }
 
 /// What is worth saying of a service beside its rollout.

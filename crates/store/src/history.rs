@@ -24,7 +24,7 @@ pub struct HistoryRecord {
     pub task_hash: String,
     /// How replicas were replaced: `rolling`, `blue_green` …
     pub mode: String,
-    /// `in_progress`, `succeeded`, `failed`, `superseded`; `unknown` for what is older than the history.
+    /// `in_progress`, `succeeded`, `failed`, `aborted`, `superseded`; `unknown` for what is older than the history.
     pub outcome: String,
     /// Why it ended so, where there is more to say.
     pub reason: Option<String>,
@@ -87,6 +87,7 @@ impl<'a> Entry<'a> {
             Some(Some(Outcome::Failed { at, reason, .. })) => {
                 ("failed", Some(reason.as_str()), Some(*at))
             }
+            Some(Some(Outcome::Aborted { at, .. })) => ("aborted", None, Some(*at)),
             Some(Some(Outcome::Superseded { at, .. })) => ("superseded", None, Some(*at)),
             // The first version has no rollout: it has succeeded once it is trusted.
             None if state.trusted == Some(version) => ("succeeded", None, Some(now)),

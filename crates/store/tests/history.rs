@@ -10,17 +10,7 @@ use store::{Commit, HistoryRecord, SqliteStore, Store};
 use support::{NOW, commit, state, version_state};
 
 fn rollout(version: u32, at: Timestamp) -> Rollout {
-    Rollout {
-        version,
-        mode: UpdateMode::BlueGreen,
-        started_at: at,
-        progress_at: at,
-        furthest: 0,
-        most_available: 0,
-        late_failures: 0,
-        adopting: std::collections::BTreeMap::new(),
-        outcome: None,
-    }
+    Rollout::new(version, UpdateMode::BlueGreen, Some(1), at)
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -81,6 +71,7 @@ fn each_entry_says_who_when_and_how_it_ended() {
         at: at(20),
         reason: "replica 3: run exited with code 1".to_owned(),
         back_to: Some(1),
+        stays: false,
     };
     state.rollout.as_mut().unwrap().outcome = Some(failed);
     state.desired = 1;

@@ -1,6 +1,6 @@
 //! The tables of `sky serve status`, and the lines under them.
 
-use api::{ReplicaRecord, RolloutState, ServiceRecord};
+use api::{ReplicaRecord, RolloutRecord, RolloutState, ServiceRecord};
 use plan::status::{ReplicaStatus, ServiceStatus};
 use unicode_width::UnicodeWidthChar;
 
@@ -185,12 +185,7 @@ pub(crate) fn notes(services: &[ServiceRecord]) -> Vec<String> {
         } else {
             String::new()
         };
-        if let Some(rollout) = &service.rollout
-            && matches!(
-                rollout.state,
-                RolloutState::InProgress | RolloutState::Failed
-            )
-        {
+        if let Some(rollout) = service.rollout.as_ref().filter(|rollout| is_told(rollout)) {
             notes.push(format!("{prefix}{}", one_line(&rollout.summary)));
         }
         if let Some(message) = &service.message {
@@ -215,6 +210,15 @@ pub(crate) fn notes(services: &[ServiceRecord]) -> Vec<String> {
         }
     }
     notes
+}
+
+/// Whether an update is worth a line: one that goes on, that did not end well, or that can be undone at once.
+fn is_told(rollout: &RolloutRecord) -> bool {
+    match rollout.state {
+        RolloutState::InProgress | RolloutState::Failed | RolloutState::Aborted => true,
+        RolloutState::Succeeded => rollout.undo_until.is_some(),
+        RolloutState::Superseded => false,
+    }
 }
 
 fn service_colour(status: ServiceStatus) -> &'static str {

@@ -131,6 +131,7 @@ pub(super) fn state() -> ServiceState {
         mode: UpdateMode::Rolling,
         accepted_at: Timestamp(0),
         ever_ready: false,
+        trusted_at: None,
         failure: None,
         backoff: crate::backoff::Backoff::default(),
     };
@@ -146,15 +147,8 @@ pub(super) fn state() -> ServiceState {
 
 pub(super) fn rollout(outcome: Option<Outcome>) -> Rollout {
     Rollout {
-        version: 2,
-        mode: UpdateMode::Rolling,
-        started_at: Timestamp(0),
-        progress_at: Timestamp(0),
-        furthest: 0,
-        most_available: 0,
-        late_failures: 0,
-        adopting: BTreeMap::new(),
         outcome,
+        ..Rollout::new(2, UpdateMode::Rolling, Some(1), Timestamp(0))
     }
 }
 
@@ -190,6 +184,7 @@ fn an_update_tells_how_it_ended() {
         at,
         reason: "replica 3: run exited with code 3".to_owned(),
         back_to,
+        stays: false,
     };
     let cases = [
         (Outcome::Succeeded { at }, "Updated to version 2 (rolling)"),
@@ -202,6 +197,20 @@ fn an_update_tells_how_it_ended() {
             failed(None),
             "Update to version 2 (rolling) failed: replica 3: run exited with code 3; there \
              was no good version to go back to",
+        ),
+        (
+            Outcome::Failed {
+                at,
+                reason: "replica 3: run exited with code 3".to_owned(),
+                back_to: None,
+                stays: true,
+            },
+            "Update to version 2 (rolling) failed: replica 3: run exited with code 3; it stays as it is \
+             (auto_rollback: false): `sky serve abort web` goes back, `sky serve update web` replaces it",
+        ),
+        (
+            Outcome::Aborted { at, back_to: 1 },
+            "Update to version 2 (rolling) was aborted; version 1 goes on serving",
         ),
         (
             Outcome::Superseded { at, by: 3 },

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::observation::Exit;
 use crate::replica::Replica;
+use crate::rollout::{Outcome, Rollout};
 use crate::routing::{ReplicaId, Version};
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::ReplicaStatus;
@@ -49,10 +50,10 @@ pub struct Deadline {
 /// Why a service is as it is at `now`.
 #[must_use]
 pub fn why(state: &ServiceState, now: Timestamp) -> Why {
-    let told = state.rollout.as_ref().filter(|rollout| {
-        let failed = rollout.outcome.as_ref().is_some_and(is_failure);
-        rollout.is_in_progress() || failed
-    });
+    let told = state
+        .rollout
+        .as_ref()
+        .filter(|rollout| is_told(state, rollout));
     let update = told.map(|rollout| rollout_sentence(state, rollout, now));
     let running = state.phase == ServicePhase::Running;
     let mut sentences: Vec<String> = update
@@ -137,8 +138,14 @@ fn failure_sentence(replica: &Replica) -> Option<String> {
     Some(format!("Replica {} is {status}: {reason}", replica.id))
 }
 
-fn is_failure(outcome: &crate::rollout::Outcome) -> bool {
-    matches!(outcome, crate::rollout::Outcome::Failed { .. })
+/// Whether an update is worth a line: one that goes on, that did not end well, or that can be undone at once.
+#[must_use]
+pub fn is_told(state: &ServiceState, rollout: &Rollout) -> bool {
+    match rollout.outcome {
+        None | Some(Outcome::Failed { .. } | Outcome::Aborted { .. }) => true,
+        Some(Outcome::Succeeded { .. }) => state.warm.is_some(),
+        Some(Outcome::Superseded { .. }) => false,
+    }
 }
 
 fn as_it_should_be(state: &ServiceState) -> String {
@@ -228,7 +235,8 @@ fn replica_deadline(state: &ServiceState, replica: &Replica) -> Option<(String, 
 
 fn rollout_deadline(state: &ServiceState) -> Option<(String, Timestamp)> {
     let rollout = state.rollout_in_progress()?;
-    let version = state.version(rollout.version)?;
+    let running = rollout.paused_at.is_none().then_some(rollout.version)?;
+    let version = state.version(running)?;
     let since = state
         .awake
         .since

@@ -232,7 +232,12 @@ fn numbers_are_bounded(state: &ServiceState) {
     let live = live.count();
     assert!(
         live <= 2 * target,
-        "{live} replicas for a target of {target}"
+        "{live} replicas for a target of {target}: {:#?}",
+        state
+            .replicas
+            .values()
+            .map(|r| (r.id, r.version, r.status))
+            .collect::<Vec<_>>()
     );
 }
 

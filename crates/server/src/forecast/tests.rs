@@ -26,6 +26,7 @@ fn version(number: u32, hash: &str, replicas: u32, mode: UpdateMode) -> VersionS
         mode,
         accepted_at: BEGUN,
         ever_ready: false,
+        trusted_at: None,
         failure: None,
         backoff: plan::backoff::Backoff::default(),
     }

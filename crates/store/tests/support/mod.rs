@@ -39,6 +39,7 @@ pub(crate) fn version_state(number: u32) -> VersionState {
         mode: UpdateMode::Rolling,
         accepted_at: NOW,
         ever_ready: false,
+        trusted_at: None,
         failure: None,
         backoff: plan::backoff::Backoff::default(),
     }

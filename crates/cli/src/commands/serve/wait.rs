@@ -75,7 +75,7 @@ pub(crate) async fn for_update(
             RolloutState::Succeeded => Verdict::Done(format!(
                 "✓ Every replica of '{name}' is of version {version}."
             )),
-            RolloutState::Failed | RolloutState::Superseded => {
+            RolloutState::Failed | RolloutState::Aborted | RolloutState::Superseded => {
                 Verdict::Failed(rollout.summary.clone())
             }
             RolloutState::InProgress => Verdict::Waiting(rollout.summary.clone()),
@@ -118,7 +118,9 @@ pub(crate) async fn for_rollback(
         let rollout = service.rollout.as_ref();
         let told = rollout.filter(|rollout| rollout.version == version);
         match told.map(|rollout| (rollout.state, rollout.summary.clone())) {
-            Some((RolloutState::Failed, summary)) => Verdict::Failed(summary),
+            Some((RolloutState::Failed | RolloutState::Aborted, summary)) => {
+                Verdict::Failed(summary)
+            }
             Some((RolloutState::InProgress, summary)) => Verdict::Waiting(summary),
             _ => Verdict::Waiting(
                 service

@@ -78,6 +78,7 @@ fn a_failed_update_names_the_replica_that_showed_it() {
         at: at(1.0),
         reason: reason.clone(),
         back_to: Some(1),
+        stays: false,
     })));
     if let Some(version) = state.versions.get_mut(&2) {
         version.failure = Some(VersionFailure {

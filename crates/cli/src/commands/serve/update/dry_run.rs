@@ -120,6 +120,13 @@ fn time(run: &DryRun) -> String {
         };
         told.push_str(&format!(", and until it is promoted {times}"));
     }
+    if run
+        .steps
+        .iter()
+        .any(|step| step.kind == "undo_window_opened")
+    {
+        told.push_str("; then the old version stands by for its undo window");
+    }
     if !run.stopped.is_empty() {
         let drain = duration::absolute(0.0, run.drain_timeout_seconds);
         told.push_str(&format!(
