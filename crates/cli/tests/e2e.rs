@@ -22,6 +22,8 @@ mod metrics;
 mod refusals;
 #[path = "e2e/server.rs"]
 mod server;
+#[path = "e2e/steering.rs"]
+mod steering;
 #[path = "e2e/updates.rs"]
 mod updates;
 #[path = "e2e/walkthrough.rs"]

@@ -169,6 +169,12 @@ fn add(
     sequence: i64,
 ) -> Result<(), StoreError> {
     let service = &commit.state.name;
+    // A first version that serves is good from the moment that another comes.
+    transaction.execute(
+        "UPDATE history SET outcome = 'succeeded', ended_at = ?3
+         WHERE service = ?1 AND outcome = 'in_progress' AND kind = 'up' AND version = ?2",
+        (service, commit.state.trusted, commit.at.0),
+    )?;
     transaction.execute(
         "UPDATE history SET outcome = 'superseded', reason = ?2, ended_at = ?3
          WHERE service = ?1 AND outcome = 'in_progress'",

@@ -109,8 +109,8 @@ fn what_is_overtaken_is_superseded_and_going_back_is_a_rollback() {
     state.rollout.as_mut().unwrap().outcome = Some(Outcome::Succeeded { at: at(40) });
     put(&store, &state, 40, None);
     let expected = [
-        // Nobody had seen it work when it was overtaken.
-        "up 1 superseded version 2 took its place",
+        // It was held to be good when the next one came.
+        "up 1 succeeded",
         "update 2 superseded version 3 took its place",
         "update 3 superseded version 1 took its place",
         "rollback 1 succeeded",

@@ -79,10 +79,13 @@ async fn following_the_events_ends_with_the_service() {
                 .expect("sky runs")
         })
     };
+    // It waits for a server that is away, and misses nothing of what the next one does.
+    app.sky.ok(&["api", "stop"]);
     app.sky.ok(&["serve", "down", "web", "-y", "--wait=60"]);
     let output = follower.join().expect("it ends");
     let out = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{out}");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{out}{err}");
     assert!(
         out.ends_with("replica 1 is gone\nService 'web' is gone.\n"),
         "{out}"

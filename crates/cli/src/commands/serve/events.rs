@@ -20,53 +20,62 @@ pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, Failure> {
         let client = server_process::connect_if_used().await?;
         let client =
             client.ok_or_else(|| Failure::Refused(format!("Service '{name}' does not exist.")))?;
-        let mut list = client.events(name, 0, false).await?;
-        if !arguments.json {
-            output::line(&output::bold(TITLE))?;
-        }
-        let mut last = 0;
-        // Everything that is kept comes in several answers.
-        while !list.events.is_empty() {
-            last = show(&list, arguments.json)?.unwrap_or(last);
-            list = client.events(name, last, false).await?;
-        }
-        if arguments.follow {
-            follow(&client, arguments, last).await?;
-        }
+        tell(&client, arguments).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// Shows what comes after the event numbered `last` until the service is gone. A server that is away is waited for
-/// and not started: somebody may have stopped it on purpose.
-async fn follow(
-    client: &Client,
-    arguments: &EventsArguments,
-    mut last: i64,
-) -> Result<(), Failure> {
+/// Shows everything that is kept, which comes in several answers; then, if so asked, what comes after it, until the
+/// service is gone.
+async fn tell(client: &Client, arguments: &EventsArguments) -> Result<(), Failure> {
     let name = &arguments.service_name;
-    let mut away = false;
+    let (mut last, mut caught_up, mut titled) = (0, false, arguments.json);
     loop {
-        let list = match client.events(name, last, true).await {
-            Ok(list) => list,
-            Err(error) if error.is_server_away() => {
-                if !away {
-                    output::warn("the server is away; waiting for it");
-                }
-                away = true;
-                tokio::time::sleep(AWAY_PAUSE).await;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
+        let follow = arguments.follow && caught_up;
+        let list = if arguments.follow {
+            patient(client, name, last, follow).await?
+        } else {
+            client.events(name, last, follow).await?
         };
-        away = false;
+        if !titled {
+            output::line(&output::bold(TITLE))?;
+            titled = true;
+        }
         last = show(&list, arguments.json)?.unwrap_or(last);
-        if list.gone {
-            if !arguments.json {
-                output::line(&format!("Service '{name}' is gone."))?;
-            }
+        if list.events.is_empty() && !arguments.follow {
             return Ok(());
         }
+        if list.gone {
+            return if arguments.json {
+                Ok(())
+            } else {
+                output::line(&format!("Service '{name}' is gone."))
+            };
+        }
+        caught_up |= list.events.is_empty();
+    }
+}
+
+/// Asks until there is an answer. A server that is away is waited for and not started: somebody may have stopped it on
+/// purpose.
+async fn patient(
+    client: &Client,
+    name: &str,
+    last: i64,
+    follow: bool,
+) -> Result<EventList, Failure> {
+    let mut told = false;
+    loop {
+        match client.events(name, last, follow).await {
+            Ok(list) => return Ok(list),
+            Err(error) if error.is_server_away() => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !told {
+            output::warn("the server is away; waiting for it");
+            told = true;
+        }
+        tokio::time::sleep(AWAY_PAUSE).await;
     }
 }
 
