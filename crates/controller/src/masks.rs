@@ -57,3 +57,94 @@ pub(crate) fn event(masks: &Masks, event: &mut Event) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plan::Timestamp;
+    use plan::observation::{Exit, Stage};
+    use spec::{Overrides, Purpose, SourceText, check_task};
+
+    const SECRET: &str = "hunter2\nof-two-lines";
+
+    fn masks() -> Masks {
+        let yaml =
+            "service: {readiness_probe: /}\nresources: {ports: 80}\nrun: x\nsecrets: {TOKEN: ''}\n";
+        let overrides = Overrides {
+            secrets: vec![("TOKEN".to_owned(), SECRET.to_owned())],
+            ..Overrides::default()
+        };
+        let source = SourceText::new("task.yaml", yaml.as_bytes().to_vec());
+        let checked = check_task(&source, &overrides, Purpose::Service);
+        let mut masks = Masks::default();
+        masks.add(&checked.task.expect("a task"));
+        masks
+    }
+
+    #[test]
+    fn what_a_replica_said_is_masked() {
+        let phases = [
+            Phase::Exited(Exit {
+                stage: Stage::Run,
+                code: Some(1),
+                signal: None,
+                at: Timestamp(0),
+                log_tail: vec!["token: hunter2".to_owned(), "of-two-lines".to_owned()],
+                hint: Some(format!("it said {SECRET}")),
+            }),
+            Phase::Lost {
+                reason: SECRET.to_owned(),
+            },
+            Phase::Provisioning {
+                detail: Some(format!("fetching {SECRET}")),
+            },
+        ];
+        for phase in phases {
+            let mut seen = Observation {
+                phase,
+                endpoint: None,
+                infra: None,
+                resources: None,
+                resources_full: None,
+            };
+            observation(&masks(), &mut seen);
+            let told = serde_json::to_string(&seen).unwrap();
+            assert!(told.contains("***") && !told.contains("hunter2"), "{told}");
+            assert!(!told.contains("of-two-lines"), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_an_event_quotes_is_masked() {
+        let text = || format!("503: {SECRET}");
+        let events = [
+            Event::Probed {
+                replica: 1,
+                version: 1,
+                failure: Some(text()),
+            },
+            Event::Verified {
+                replica: 1,
+                version: 1,
+                failure: Some(text()),
+            },
+            Event::LaunchFailed {
+                replica: 1,
+                class: plan::observation::ErrorClass::Transient,
+                message: text(),
+            },
+            Event::TerminateFailed {
+                replica: 1,
+                message: text(),
+            },
+        ];
+        for mut one in events {
+            event(&masks(), &mut one);
+            let told = serde_json::to_string(&one).unwrap();
+            assert!(
+                told.contains("503: ***") && !told.contains("hunter2"),
+                "{told}"
+            );
+        }
+    }
+}

@@ -2,9 +2,11 @@
 
 use clap::Args;
 
-/// What happened, oldest first: when, what kind, which version and replica, and one sentence. The newest 10,000 events
-/// of a service are kept, through restarts and after its end.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "What happened, oldest first: when, what kind, which version and replica, and one sentence. The \
+                  newest 10,000 events of a service are kept, through restarts and after its end."
+)]
 pub(crate) struct EventsArguments {
     /// Name of the service.
     pub(crate) service_name: String,
@@ -16,9 +18,11 @@ pub(crate) struct EventsArguments {
     pub(crate) json: bool,
 }
 
-/// Every up, update and rollback, oldest first: the version, when and who, the content hash (equal hashes need no new
-/// replicas), how replicas were replaced, and how it ended.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Every up, update and rollback, oldest first: the version, when and who, the content hash (equal \
+                  hashes need no new replicas), how replicas were replaced, and how it ended."
+)]
 pub(crate) struct HistoryArguments {
     /// Name of the service.
     pub(crate) service_name: String,
@@ -27,9 +31,12 @@ pub(crate) struct HistoryArguments {
     pub(crate) json: bool,
 }
 
-/// One sentence, as the status has it: what is being waited for, or why it failed; then what the last probe saw, how
-/// long is left, and the last lines of the log of the replica concerned. Values of the task's secrets show as ***.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "One sentence, as the status has it: what is being waited for, or why it failed; then what the last \
+                  probe saw, how long is left, and the last lines of the log of the replica concerned. Values of the \
+                  task's secrets show as ***."
+)]
 pub(crate) struct WhyArguments {
     /// Name of the service.
     pub(crate) service_name: String,
@@ -40,9 +47,12 @@ pub(crate) struct WhyArguments {
     pub(crate) json: bool,
 }
 
-/// Field by field of the task and its service section, whatever their spelling: path, old and new value. Values of
-/// secrets, headers, and variables that look like secrets are compared and not shown; files differ by their content.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Field by field of the task and its service section, whatever their spelling: path, old and new \
+                  value. Values of secrets, headers, and variables that look like secrets are compared and not shown; \
+                  files differ by their content."
+)]
 pub(crate) struct DiffArguments {
     /// Name of the service.
     pub(crate) service_name: String,

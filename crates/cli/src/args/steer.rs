@@ -4,8 +4,10 @@ use clap::Args;
 
 use super::seconds;
 
-/// The service whose update is steered. Asking for what is so already is no error: the command says so and exits with 0.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Asking for what is so already is no error: the command says so and exits with 0."
+)]
 pub(crate) struct SteerArguments {
     /// Name of the service.
     pub(crate) service_name: String,
@@ -14,9 +16,12 @@ pub(crate) struct SteerArguments {
     pub(crate) json: bool,
 }
 
-/// The earlier version keeps its number. While its replicas are kept warm (`undo_window_seconds`) traffic goes back to
-/// them at once; after that it is an ordinary update to the old version, with everything an update is safe from.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "The earlier version keeps its number. While its replicas are kept warm (`undo_window_seconds`) \
+                  traffic goes back to them at once; after that it is an ordinary update to the old version, with \
+                  everything an update is safe from."
+)]
 pub(crate) struct RollbackArguments {
     /// Name of the service.
     pub(crate) service_name: String,

@@ -6,10 +6,13 @@ use spec::UpdateFlags;
 
 use super::{ConfirmArguments, TaskArguments};
 
-/// An accepted update is a new version. Running replicas that already are what it asks for go on under its number; the
-/// others are replaced, and whatever the new version does, capacity is kept. What the new version must show, and what
-/// happens if it does not, stands in `service.update` of the YAML; the options here replace its fields.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "An accepted update is a new version. Running replicas that already are what it asks for go on under \
+                  its number; the others are replaced, and whatever the new version does, capacity is kept. What the \
+                  new version must show, and what happens if it does not, stands in `service.update` of the YAML; the \
+                  options here replace its fields."
+)]
 pub(crate) struct UpdateArguments {
     /// Name of the service.
     pub(crate) service_name: String,

@@ -38,6 +38,11 @@ async fn a_failed_update_is_explained_and_stays_so() {
         why.contains("Last lines of the log of replica 2:\n"),
         "{why}"
     );
+    // The same sentence everywhere.
+    let sentence = why.lines().next().unwrap();
+    for (what, text) in &before[..3] {
+        assert!(text.contains(sentence), "{what} says it otherwise:\n{text}");
+    }
     let (first, second) = (&before[2].1, &after[2].1);
     assert!(
         second.starts_with(first.as_str()),

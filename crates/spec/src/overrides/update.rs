@@ -120,3 +120,72 @@ pub(super) fn apply(root: &mut Node, flags: &UpdateFlags) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Amount, Checked, Overrides, Purpose, SourceText, Surge, Update, check_task};
+
+    fn check(update: &str, flags: UpdateFlags) -> Checked {
+        let yaml = format!(
+            "service:\n  readiness_probe: /\n  replicas: 2\n{update}resources: {{ports: 80}}\nrun: x\n"
+        );
+        let overrides = Overrides {
+            update: flags,
+            ..Overrides::default()
+        };
+        let source = SourceText::new("task.yaml", yaml.into_bytes());
+        check_task(&source, &overrides, Purpose::Service)
+    }
+
+    fn read(update: &str, flags: UpdateFlags) -> Update {
+        let checked = check(update, flags);
+        let task = checked
+            .task
+            .unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
+        task.service.expect("a service").update
+    }
+
+    #[test]
+    fn flags_replace_fields_and_leave_the_others() {
+        let written = "  update: {max_surge: 1, max_unavailable: 1, auto_rollback: true}\n";
+        let flags = || UpdateFlags {
+            max_surge: Some("25%".to_owned()),
+            min_healthy_seconds: Some("2.5".to_owned()),
+            auto_rollback: Some(false),
+            ..UpdateFlags::default()
+        };
+        for (yaml, unavailable) in [(written, 1), ("  update:\n", 0), ("", 0)] {
+            let update = read(yaml, flags());
+            assert_eq!(
+                update.max_surge,
+                Surge::Amount(Amount::Percent(25.0)),
+                "{yaml}"
+            );
+            assert_eq!(update.max_unavailable, Amount::Count(unavailable), "{yaml}");
+            assert_eq!(
+                (update.min_healthy_seconds, update.auto_rollback),
+                (2.5, false)
+            );
+        }
+        let none = read(written, UpdateFlags::default());
+        assert_eq!(none.max_surge, Surge::Amount(Amount::Count(1)));
+        let auto = UpdateFlags {
+            max_surge: Some("auto".to_owned()),
+            ..UpdateFlags::default()
+        };
+        assert_eq!(read(written, auto).max_surge, Surge::Auto);
+    }
+
+    #[test]
+    fn a_flag_that_is_wrong_is_named() {
+        let flags = UpdateFlags {
+            undo_window_seconds: Some("soon".to_owned()),
+            ..UpdateFlags::default()
+        };
+        let checked = check("", flags);
+        assert!(checked.task.is_none());
+        let told = format!("{:?}", checked.diagnostics);
+        assert!(told.contains("undo_window_seconds"), "{told}");
+    }
+}
