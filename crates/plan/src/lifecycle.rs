@@ -179,6 +179,7 @@ fn launch_failed(context: &mut Context, id: ReplicaId, class: ErrorClass, messag
             rollout::own_fault(context, id);
         } else {
             back_off(context, id);
+            rollout::launch_failed(context, id, class, message);
         }
     } else if context
         .state

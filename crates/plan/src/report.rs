@@ -6,7 +6,7 @@ mod why;
 use serde::{Deserialize, Serialize};
 
 use crate::replica::{Replica, Routed};
-use crate::rollout::{Outcome, Rollout};
+use crate::rollout::{NoRoom, Outcome, Rollout};
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
@@ -75,8 +75,7 @@ pub enum WaitingOn {
         remaining_seconds: f64,
         /// Failures in a row.
         failures: u32,
-        /// What the last of them was, as far as it is remembered.
-        #[serde(default)]
+        /// What the last of them was.
         last_failure: Option<String>,
     },
     /// The proxy to put a routing table in force.
@@ -92,6 +91,13 @@ pub enum WaitingOn {
         in_flight: u32,
         /// Seconds until it is stopped all the same.
         remaining_seconds: f64,
+    },
+    /// Room for more replicas of the new version beside the old ones.
+    Room {
+        /// Replicas beyond the number wanted that there is room for.
+        surge: u32,
+        /// What was seen.
+        seen: String,
     },
     /// A replica's end.
     Stopping {
@@ -142,6 +148,11 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
         live.filter(|replica| replica.version == version)
             .filter_map(|replica| why_not_available(state, replica, now)),
     );
+    let no_room = state.rollout_in_progress().and_then(|r| r.no_room.as_ref());
+    reasons.extend(no_room.map(|found| WaitingOn::Room {
+        surge: found.surge,
+        seen: found.seen.clone(),
+    }));
     if let Some(version) = state.version(version)
         && let Some(instant) = version.backoff.not_before
         && instant > now
@@ -150,10 +161,17 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
             version: version.version,
             remaining_seconds: (instant - now).as_seconds(),
             failures: version.backoff.failures,
-            last_failure: why::last_failure(state, version.version),
+            last_failure: last_failure(state, version.version),
         });
     }
     reasons
+}
+
+/// Why the newest replica of a version that failed did so.
+fn last_failure(state: &ServiceState, version: Version) -> Option<String> {
+    let replicas = state.replicas.values().rev();
+    let mut failed = replicas.filter(|r| r.version == version && r.status.is_failed());
+    failed.next()?.reason.clone()
 }
 
 fn why_not_available(state: &ServiceState, replica: &Replica, now: Timestamp) -> Option<WaitingOn> {
@@ -274,9 +292,12 @@ impl WaitingOn {
                 } else {
                     "failures in a row"
                 };
-                let last = behind(", the last one: ", last_failure.as_deref());
-                let remaining = remaining_seconds.ceil();
-                format!("next launch in {remaining}s after {failures} {times}{last}")
+                let why = last_failure.as_ref();
+                let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+                format!(
+                    "next launch in {}s after {failures} {times}{why}",
+                    remaining_seconds.ceil()
+                )
             }
             Self::ProxyAcknowledgement { generation } => {
                 format!("the proxy to acknowledge routing table {generation}")
@@ -289,6 +310,7 @@ impl WaitingOn {
                 "replica {replica}: draining, {in_flight} in flight, at most {}s more",
                 remaining_seconds.ceil()
             ),
+            Self::Room { surge, seen } => format!("{}: {seen}", NoRoom::sentence(*surge)),
             Self::Stopping { replica } => format!("replica {replica}: stopping"),
         }
     }
@@ -326,13 +348,17 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
         None => {
             let (ready, wanted) = (ready(state, version), state.target());
             let waits = waiting_on(state, version, now);
-            let next = waits.first().map_or_else(
+            let is_room = |wait: &&WaitingOn| matches!(wait, WaitingOn::Room { .. });
+            let first = waits.iter().find(|wait| !is_room(wait)).cloned();
+            let next = first.or_else(|| leaving(state, version, now)).map_or_else(
                 || "waiting for old replicas to leave".to_owned(),
                 |first| format!("waiting for {}", first.sentence()),
             );
+            let room = waits.iter().find(is_room);
+            let room = room.map_or_else(String::new, |room| format!("; {}", room.sentence()));
             let done = format!("{ready} of {wanted} new replicas ready");
             let verb = if is_back { "Going back" } else { "Updating" };
-            format!("{verb} to version {version} ({mode}): {done}, {next}")
+            format!("{verb} to version {version} ({mode}): {done}, {next}{room}")
         }
         Some(Outcome::Succeeded { .. }) => {
             let verb = if is_back { "Back" } else { "Updated" };
@@ -363,6 +389,13 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
             format!("Update to version {version} ({mode}) was superseded by version {by}")
         }
     }
+}
+
+/// What an old replica on its way out waits for.
+fn leaving(state: &ServiceState, version: Version, now: Timestamp) -> Option<WaitingOn> {
+    let replicas = state.replicas.values();
+    let mut old = replicas.filter(|replica| replica.version != version);
+    old.find_map(|replica| ending_waits_on(state, replica, now))
 }
 
 /// What holds after an update that failed and is not undone by itself.

@@ -181,13 +181,7 @@ fn waits(state: &ServiceState, version: Version, now: Timestamp) -> Vec<WaitingO
     state.replicas.values().filter_map(ending).collect()
 }
 
-/// Why the newest failed replica of a version failed, as far as its record is kept.
-pub(super) fn last_failure(state: &ServiceState, version: Version) -> Option<String> {
-    let replica = last_failed(state, version)?;
-    let reason = replica.reason.as_ref()?;
-    Some(format!("replica {}: {reason}", replica.id))
-}
-
+/// The newest failed replica of a version, as far as its record is kept; its log says why.
 fn last_failed(state: &ServiceState, version: Version) -> Option<&Replica> {
     let failed = |replica: &&Replica| replica.version == version && replica.status.is_failed();
     state.replicas.values().rev().find(failed)
@@ -262,7 +256,8 @@ impl WaitingOn {
             | Self::Adoption { replica }
             | Self::Draining { replica, .. }
             | Self::Stopping { replica } => Some(*replica),
-            Self::Backoff { .. } | Self::ProxyAcknowledgement { .. } => None,
+            // A time, the proxy, room or a person is waited for.
+            _ => None,
         }
     }
 }

@@ -115,8 +115,8 @@ fn no_room_is_said_with_the_providers_words() {
     let why = why(&state, at(12.0));
     assert_eq!(
         why.sentence,
-        "0 of 3 replicas ready, waiting for next launch in 8s after 2 failures in a row, the last one: replica 7: \
-         could not be launched: no GPU is free"
+        "0 of 3 replicas ready, waiting for next launch in 8s after 2 failures in a row (could not be \
+         launched: no GPU is free)"
     );
     assert_eq!(why.replica, Some(7));
 }
