@@ -1,14 +1,21 @@
 //! Why things are as they are, as data and in one sentence. `sky serve status` prints the sentence;
 //! JSON carries the data. Everything here is a pure view of the state.
 
+mod why;
+
 use serde::{Deserialize, Serialize};
 
 use crate::replica::{Replica, Routed};
-use crate::rollout::{Outcome, Rollout};
+use crate::rollout::{NoRoom, Outcome, Rollout};
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
 use crate::time::Timestamp;
+
+pub use why::{Deadline, Why, is_told, why, why_replica};
+
+/// How a probe's failure begins where nothing listens yet: that it is starting says as much.
+const NOTHING_LISTENS: &str = "connection refused";
 
 /// One thing that is being waited for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +75,8 @@ pub enum WaitingOn {
         remaining_seconds: f64,
         /// Failures in a row.
         failures: u32,
+        /// What the last of them was.
+        last_failure: Option<String>,
     },
     /// The proxy to put a routing table in force.
     ProxyAcknowledgement {
@@ -82,6 +91,13 @@ pub enum WaitingOn {
         in_flight: u32,
         /// Seconds until it is stopped all the same.
         remaining_seconds: f64,
+    },
+    /// Room for more replicas of the new version beside the old ones.
+    Room {
+        /// Replicas beyond the number wanted that there is room for.
+        surge: u32,
+        /// What was seen.
+        seen: String,
     },
     /// A replica's end.
     Stopping {
@@ -132,6 +148,11 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
         live.filter(|replica| replica.version == version)
             .filter_map(|replica| why_not_available(state, replica, now)),
     );
+    let no_room = state.rollout_in_progress().and_then(|r| r.no_room.as_ref());
+    reasons.extend(no_room.map(|found| WaitingOn::Room {
+        surge: found.surge,
+        seen: found.seen.clone(),
+    }));
     if let Some(version) = state.version(version)
         && let Some(instant) = version.backoff.not_before
         && instant > now
@@ -140,9 +161,17 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
             version: version.version,
             remaining_seconds: (instant - now).as_seconds(),
             failures: version.backoff.failures,
+            last_failure: last_failure(state, version.version),
         });
     }
     reasons
+}
+
+/// Why the newest replica of a version that failed did so.
+fn last_failure(state: &ServiceState, version: Version) -> Option<String> {
+    let replicas = state.replicas.values().rev();
+    let mut failed = replicas.filter(|r| r.version == version && r.status.is_failed());
+    failed.next()?.reason.clone()
 }
 
 fn why_not_available(state: &ServiceState, replica: &Replica, now: Timestamp) -> Option<WaitingOn> {
@@ -224,12 +253,13 @@ impl WaitingOn {
                 replica,
                 elapsed_seconds,
                 limit_seconds,
-                ..
+                last_probe_failure,
             } => {
-                format!(
-                    "replica {replica}: starting, {}s of {limit_seconds}s",
-                    elapsed_seconds.floor()
-                )
+                let elapsed = elapsed_seconds.floor();
+                let seen = last_probe_failure.as_deref();
+                let seen = seen.filter(|seen| !seen.starts_with(NOTHING_LISTENS));
+                let seen = behind(", last probe: ", seen);
+                format!("replica {replica}: starting, {elapsed}s of {limit_seconds}s{seen}")
             }
             Self::Settling {
                 replica,
@@ -254,6 +284,7 @@ impl WaitingOn {
             Self::Backoff {
                 remaining_seconds,
                 failures,
+                last_failure,
                 ..
             } => {
                 let times = if *failures == 1 {
@@ -261,8 +292,10 @@ impl WaitingOn {
                 } else {
                     "failures in a row"
                 };
+                let why = last_failure.as_ref();
+                let why = why.map_or_else(String::new, |why| format!(" ({why})"));
                 format!(
-                    "next launch in {}s after {failures} {times}",
+                    "next launch in {}s after {failures} {times}{why}",
                     remaining_seconds.ceil()
                 )
             }
@@ -277,9 +310,15 @@ impl WaitingOn {
                 "replica {replica}: draining, {in_flight} in flight, at most {}s more",
                 remaining_seconds.ceil()
             ),
+            Self::Room { surge, seen } => format!("{}: {seen}", NoRoom::sentence(*surge)),
             Self::Stopping { replica } => format!("replica {replica}: stopping"),
         }
     }
+}
+
+/// What is known, behind what it is; nothing where nothing is known.
+fn behind(what: &str, known: Option<&str>) -> String {
+    known.map_or_else(String::new, |known| format!("{what}{known}"))
 }
 
 /// Replicas of a version that are available.
@@ -309,13 +348,17 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
         None => {
             let (ready, wanted) = (ready(state, version), state.target());
             let waits = waiting_on(state, version, now);
-            let next = waits.first().map_or_else(
+            let is_room = |wait: &&WaitingOn| matches!(wait, WaitingOn::Room { .. });
+            let first = waits.iter().find(|wait| !is_room(wait)).cloned();
+            let next = first.or_else(|| leaving(state, version, now)).map_or_else(
                 || "waiting for old replicas to leave".to_owned(),
                 |first| format!("waiting for {}", first.sentence()),
             );
+            let room = waits.iter().find(is_room);
+            let room = room.map_or_else(String::new, |room| format!("; {}", room.sentence()));
             let done = format!("{ready} of {wanted} new replicas ready");
             let verb = if is_back { "Going back" } else { "Updating" };
-            format!("{verb} to version {version} ({mode}): {done}, {next}")
+            format!("{verb} to version {version} ({mode}): {done}, {next}{room}")
         }
         Some(Outcome::Succeeded { .. }) => {
             let verb = if is_back { "Back" } else { "Updated" };
@@ -346,6 +389,13 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
             format!("Update to version {version} ({mode}) was superseded by version {by}")
         }
     }
+}
+
+/// What an old replica on its way out waits for.
+fn leaving(state: &ServiceState, version: Version, now: Timestamp) -> Option<WaitingOn> {
+    let replicas = state.replicas.values();
+    let mut old = replicas.filter(|replica| replica.version != version);
+    old.find_map(|replica| ending_waits_on(state, replica, now))
 }
 
 /// What holds after an update that failed and is not undone by itself.

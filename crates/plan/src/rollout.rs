@@ -39,6 +39,7 @@ mod converge;
 mod failure;
 mod limits;
 mod rolling;
+mod room;
 mod steer;
 mod update;
 mod warm;
@@ -52,6 +53,7 @@ use crate::time::Timestamp;
 
 pub(crate) use converge::{converge, end_replica};
 pub(crate) use failure::{own_fault, progress_deadline};
+pub(crate) use room::launch_failed;
 pub(crate) use steer::{roll_back, steer};
 pub(crate) use update::{adoption_probed, update};
 pub use warm::Warm;

@@ -37,6 +37,15 @@ fn each_wait_has_its_sentence() {
             "replica 4: starting, 12s of 1200s",
         ),
         (
+            WaitingOn::Starting {
+                replica: 4,
+                elapsed_seconds: 12.7,
+                limit_seconds: 1200.0,
+                last_probe_failure: Some("503: warming up".to_owned()),
+            },
+            "replica 4: starting, 12s of 1200s, last probe: 503: warming up",
+        ),
+        (
             WaitingOn::Settling {
                 replica: 4,
                 elapsed_seconds: 2.0,
@@ -67,6 +76,7 @@ fn each_wait_has_its_sentence() {
                 version: 2,
                 remaining_seconds: 8.2,
                 failures: 1,
+                last_failure: None,
             },
             "next launch in 9s after 1 failure",
         ),
@@ -75,6 +85,7 @@ fn each_wait_has_its_sentence() {
                 version: 2,
                 remaining_seconds: 300.0,
                 failures: 7,
+                last_failure: None,
             },
             "next launch in 300s after 7 failures in a row",
         ),
@@ -99,7 +110,7 @@ fn each_wait_has_its_sentence() {
     }
 }
 
-fn state() -> ServiceState {
+pub(super) fn state() -> ServiceState {
     let spec = serde_json::json!({
         "readiness_probe": {
             "path": "/health", "initial_delay_seconds": 1200.0, "timeout_seconds": 15.0,
@@ -134,7 +145,7 @@ fn state() -> ServiceState {
     )
 }
 
-fn rollout(outcome: Option<Outcome>) -> Rollout {
+pub(super) fn rollout(outcome: Option<Outcome>) -> Rollout {
     Rollout {
         outcome,
         ..Rollout::new(2, UpdateMode::Rolling, Some(1), Timestamp(0))

@@ -11,7 +11,7 @@ use crate::ending;
 use crate::happening::HappeningKind;
 use crate::replica::Replica;
 use crate::rollout::limits::{Limits, limits, takes_room};
-use crate::rollout::{Outcome, UpdateMode, blue_green, failure, rolling, warm};
+use crate::rollout::{Outcome, UpdateMode, blue_green, failure, rolling, room, warm};
 use crate::routing::{ReplicaId, Version};
 use crate::state::ServiceState;
 use crate::status::ReplicaStatus;
@@ -59,8 +59,7 @@ impl Buckets {
 
     /// What is missing to the floor beside so many replicas.
     pub(super) fn owed_beside(&self, held: u32) -> u32 {
-        let floor = self.floor.saturating_sub(self.limits.unavailable);
-        floor.saturating_sub(held)
+        self.floor.min(self.least()).saturating_sub(held)
     }
 }
 
@@ -72,6 +71,8 @@ pub(crate) fn converge(context: &mut Context) {
     drop_surplus_new(context, &buckets);
     let Some(buckets) = sort(context) else { return };
     note_progress(context, &buckets);
+    room::notice_standstill(context, &buckets);
+    let Some(buckets) = sort(context) else { return };
     match mode(context) {
         UpdateMode::BlueGreen => blue_green::converge(context, &buckets),
         UpdateMode::Rolling | UpdateMode::Canary | UpdateMode::InPlace => {
@@ -149,7 +150,7 @@ fn sort(context: &Context) -> Option<Buckets> {
 /// The target, but no more than the trusted version's own limits allow: an update from 2 to 3
 /// replicas owes no third old one, while an autoscaled old version goes on growing with its
 /// traffic.
-fn floor(context: &Context, target: u32) -> u32 {
+pub(super) fn floor(context: &Context, target: u32) -> u32 {
     let trusted = context
         .state
         .trusted
