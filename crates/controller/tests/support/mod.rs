@@ -142,7 +142,9 @@ async fn fake_proxy(listener: UnixListener, tables: Arc<Mutex<BTreeMap<String, R
                             in_flight: Vec::new(),
                         });
                     }
-                    ProxyCommand::ProbeSucceeded { .. } => {}
+                    ProxyCommand::ProbeSucceeded { .. }
+                    | ProxyCommand::ReplaceWorker { .. }
+                    | ProxyCommand::RenewHolder { .. } => {}
                     ProxyCommand::Withdraw { service } => {
                         tables.remove(&service);
                         say.push(ProxyReport::Withdrawn { service });
