@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use crate::stream::Stream;
 
-/// Size of a buffer, and so the largest head and the most that is read at once.
-pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+/// Size of a buffer, and so the most that is read at once: 64 KiB, as much as many send at once, with a head before it.
+pub(crate) const BUFFER_BYTES: usize = 68 * 1024;
 /// Buffers kept for later per thread.
 const MAX_KEPT_BUFFERS: usize = 64;
 /// Texts kept for later per thread.

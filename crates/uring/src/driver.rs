@@ -1,10 +1,12 @@
 //! What a thread has of io_uring, found by its sockets without being handed about.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{Ordering, fence};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -28,8 +30,8 @@ pub(crate) struct Local {
     kept_buffers: Vec<Vec<u8>>,
     /// Dropped sockets with something still to be sent.
     leaving: Vec<Weak<State>>,
-    /// Wakes the thread; kept for its registration.
-    _wake: AsyncFd<OwnedFd>,
+    /// Wakes the thread.
+    wake: AsyncFd<OwnedFd>,
 }
 
 impl Local {
@@ -63,7 +65,7 @@ pub(crate) fn with<R>(action: impl FnOnce(&mut Local) -> R) -> Option<R> {
 pub struct Driver(());
 
 impl Driver {
-    /// To be called on a tokio runtime of this thread alone, which calls [`turn`] before it waits.
+    /// To be called on a tokio runtime of this thread alone, which runs [`drive`] as well.
     ///
     /// # Errors
     /// Where io_uring is absent, too old (before Linux 6.1) or forbidden; where this thread has a driver.
@@ -76,7 +78,7 @@ impl Driver {
             queue: Queue::new(&wake)?,
             kept_buffers: Vec::new(),
             leaving: Vec::new(),
-            _wake: watched(wake)?,
+            wake: watched(wake)?,
         };
         DRIVER.with(|driver| *driver.borrow_mut() = Some(local));
         Ok(Self(()))
@@ -104,14 +106,44 @@ pub fn has_driver() -> bool {
     with(|_| ()).is_some()
 }
 
-/// Hands over what was asked for since the last turn, and wakes the tasks whose requests are over. Where there is none, the
-/// wake descriptor is armed: the thread may wait.
+/// Takes turns whenever one is due; does not end. To be run as a task beside those with the sockets: what all of
+/// them ask for while it is not its turn goes to the system together.
 //
-// Waiting for completions here, in the call that hands over, was tried: it wakes the thread for each of them, where the
-// way by the descriptor lets some more come together. With 8 connections it cost half as much again.
-pub fn turn() {
+// Waiting for completions in the call that hands over was tried: it wakes the thread for each of them, where the way by the
+// descriptor lets some more come together. With 8 connections it cost half as much again. Turns in tokio's
+// `on_thread_park` cost a look at epoll each.
+pub async fn drive() {
+    let () = poll_fn(|context| {
+        loop {
+            with(|local| local.queue.set_turner(context.waker(), true));
+            if turn() {
+                // Behind the tasks that were woken.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let is_awake = with(|local| {
+                local.queue.set_turner(context.waker(), false);
+                match local.wake.poll_read_ready(context) {
+                    Poll::Ready(Ok(mut guard)) => {
+                        guard.clear_ready();
+                        true
+                    }
+                    Poll::Ready(Err(_)) | Poll::Pending => false,
+                }
+            });
+            if is_awake != Some(true) {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
+/// Hands over what was asked for since the last turn, and wakes the tasks whose requests are over: true. If there is none, the
+/// wake descriptor is armed: the thread may wait.
+pub fn turn() -> bool {
     let Some(()) = with(|local| local.queue.wakes(false)) else {
-        return;
+        return false;
     };
     loop {
         // The ring is mapped and the requests are well-formed: there is nothing to be done about an error that stays, and
@@ -122,7 +154,7 @@ pub fn turn() {
             has_woken |= complete(completion);
         }
         if has_woken {
-            return;
+            return true;
         }
         let may_wait = with(|local| {
             local.queue.wakes(true);
@@ -135,7 +167,7 @@ pub fn turn() {
             may_wait
         });
         if may_wait != Some(false) {
-            return;
+            return false;
         }
     }
 }

@@ -8,11 +8,12 @@
 //!
 //! # Rules
 //!
-//! - A [`Driver`] belongs to one thread; so do its [`Socket`]s. [`turn`] is called before the thread would wait:
-//!   tokio's `on_thread_park` is the place. What then completes wakes its tasks, and the thread does not wait.
-//! - What is small is received into buffers that the system chooses from, and copied; who waits holds none. Once a message
-//!   has filled one of them its socket is asked directly for the rest, and from then on only watched
-//!   until it is readable: large messages are not copied twice, and the system reads no more than somebody takes.
+//! - A [`Driver`] belongs to one thread; so do its [`Socket`]s. The task [`drive`] takes a [`turn`] when the tasks before it
+//!   have asked for something; what then completes wakes its tasks, and it takes another after them.
+//! - What is small is received, by one standing request per socket, into buffers that the system chooses from, and
+//!   copied; who waits holds none. Once a message has filled one of them, or another comes before the first is read, the
+//!   request ends: the socket is asked directly for the rest, and until small messages come again it is only watched until it is
+//!   readable. So large messages are not copied twice, and the system reads no more than somebody takes.
 //! - What is small is copied and sent in the next turn; the sender goes on at once. Until it has been taken, nothing else is
 //!   (so a slow reader slows its sender down), and a failure shows in the next thing that is asked of the socket. What is large is
 //!   sent directly.
@@ -27,5 +28,5 @@ mod driver;
 mod queue;
 mod socket;
 
-pub use self::driver::{Driver, has_driver, is_settled, sweep, turn};
+pub use self::driver::{Driver, drive, has_driver, is_settled, sweep, turn};
 pub use self::socket::Socket;

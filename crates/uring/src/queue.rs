@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::Waker;
 
 use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -92,6 +93,9 @@ pub(crate) struct Queue<T> {
     buffers: Buffers,
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+    /// The task that takes the next turn, and whether it knows that one is due.
+    turner: Option<Waker>,
+    is_due: bool,
 }
 
 /// The completion of a cancellation is nobody's.
@@ -127,6 +131,8 @@ impl<T: AsFd> Queue<T> {
             buffers,
             slots: Vec::new(),
             free: Vec::new(),
+            turner: None,
+            is_due: false,
         })
     }
 
@@ -179,7 +185,22 @@ impl<T: AsFd> Queue<T> {
         OperationId(id)
     }
 
+    /// Who is to be woken when a turn is due, and whether that is so already.
+    pub(crate) fn set_turner(&mut self, turner: &Waker, is_due: bool) {
+        match &mut self.turner {
+            Some(known) => known.clone_from(turner),
+            None => self.turner = Some(turner.clone()),
+        }
+        self.is_due = is_due;
+    }
+
     fn push(&mut self, entry: &squeue::Entry) {
+        if !self.is_due
+            && let Some(turner) = &self.turner
+        {
+            self.is_due = true;
+            turner.wake_by_ref();
+        }
         loop {
             // SAFETY: what the entry points to is owned by its `Operation` (1), chosen by the system (2), or nothing; its
             // descriptor is kept open by it (3).
@@ -218,11 +239,11 @@ impl<T: AsFd> Queue<T> {
         }
     }
 
-    /// Whether the system has something for us.
+    /// Whether the system has something for us, or we for it.
     pub(crate) fn has_more(&mut self) -> bool {
         let is_due = {
             let queue = self.ring.submission();
-            queue.taskrun() || queue.cq_overflow()
+            queue.taskrun() || queue.cq_overflow() || !queue.is_empty()
         };
         is_due || !self.ring.completion().is_empty()
     }

@@ -73,7 +73,6 @@ pub(super) fn start(number: usize, logs: LogSender) -> io::Result<mpsc::Unbounde
             // Its tasks never leave this thread, so nothing of theirs has to be shared or locked.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .on_thread_park(uring::turn)
                 .build_local(LocalOptions::default());
             match runtime {
                 Ok(runtime) => {
@@ -100,7 +99,10 @@ fn start_ring(number: usize, logs: &LogSender) -> Option<uring::Driver> {
         return None;
     }
     match uring::Driver::start() {
-        Ok(driver) => Some(driver),
+        Ok(driver) => {
+            spawn_local(uring::drive());
+            Some(driver)
+        }
         Err(error) => {
             if number == 0 {
                 logs.event(Event::new("io_uring_unavailable", error.to_string()));
