@@ -43,6 +43,7 @@ impl Actor {
                     Message::Event { event, settles }
                 });
             }
+            Action::Verify { .. } | Action::RestartInPlace { .. } => {}
             Action::Route { table } => self.shared.proxy.apply(table),
             Action::Withdraw => self.shared.proxy.withdraw(&self.state.name),
             Action::CollectVersion { version } => {

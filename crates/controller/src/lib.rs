@@ -16,18 +16,23 @@
 //! replicas that a provider holds and no service knows are ended.
 
 mod actor;
+mod canary;
 mod clock;
 mod controller;
 mod execute;
 mod http_probe;
 mod keys;
+mod masks;
+mod new_version;
 mod observe;
 mod probing;
 mod proxy_link;
+mod requests;
 mod snapshots;
 
 pub use clock::now;
-pub use controller::{Controller, ControllerError, NewVersion, Updated, View};
+pub use controller::{Controller, ControllerError, View};
 pub use keys::MAX_KEYS;
+pub use new_version::{NewVersion, Updated};
 pub use proxy_link::{ProxyLauncher, ProxyLink};
 pub use snapshots::{SnapshotError, Snapshots};

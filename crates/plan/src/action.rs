@@ -21,6 +21,21 @@ pub enum Action {
         /// The version whose task it runs.
         version: Version,
     },
+    /// Run the version's `verify` command against a replica. Answered by `Verified`.
+    Verify {
+        /// The replica.
+        replica: ReplicaId,
+        /// The version whose command it is.
+        version: Version,
+    },
+    /// Start a replica anew where it is, with the task of a version. Answered by `Launched` or
+    /// `LaunchFailed`.
+    RestartInPlace {
+        /// The replica.
+        replica: ReplicaId,
+        /// The version whose task it runs from then on.
+        version: Version,
+    },
     /// End a replica: TERM, grace, KILL, and every trace but its log. Answered by `Terminated` or
     /// `TerminateFailed`.
     Terminate {
@@ -52,6 +67,8 @@ impl Action {
     pub fn key(&self) -> String {
         match self {
             Self::Launch { replica, .. } => format!("launch/{replica}"),
+            Self::Verify { replica, .. } => format!("verify/{replica}"),
+            Self::RestartInPlace { replica, .. } => format!("restart/{replica}"),
             Self::Terminate { replica, .. } => format!("terminate/{replica}"),
             Self::Route { .. } => "route".to_owned(),
             Self::Withdraw => "withdraw".to_owned(),

@@ -12,10 +12,11 @@ use crate::happening::HappeningKind;
 use crate::replica::{Ending, Replica, Routed};
 use crate::rollout::Outcome;
 use crate::routing::ReplicaId;
-use crate::settings::{DEFAULT_DRAIN_TIMEOUT_SECONDS, TERMINATION_GRACE_SECONDS};
+use crate::settings::TERMINATION_GRACE_SECONDS;
 use crate::state::{Live, ServicePhase};
 use crate::status::ReplicaStatus;
 use crate::time::{Span, Timestamp};
+use spec::update::DEFAULT_DRAIN_TIMEOUT_SECONDS;
 
 /// How long after its drain deadline a replica waits for the proxy to say that nothing new reaches
 /// it.

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::CanaryFigures;
 use crate::observation::{ErrorClass, Observation};
 use crate::routing::{ApiKeyHash, Arrivals, Generation, ReplicaId, Version};
 use crate::state::VersionState;
@@ -17,6 +18,16 @@ pub enum Event {
     Update {
         /// The version.
         version: Box<VersionState>,
+    },
+    /// The user steers the update in progress.
+    Steer {
+        /// Where to.
+        what: Steering,
+    },
+    /// The user wants an earlier version back. It keeps its number.
+    Rollback {
+        /// Which one. `None`: the one that was trusted before the desired one.
+        to: Option<Version>,
     },
     /// The user wants the service gone.
     Down {
@@ -69,6 +80,20 @@ pub enum Event {
         /// `None` when it passed, else what was seen.
         failure: Option<String>,
     },
+    /// The command that a replica must satisfy has ended.
+    Verified {
+        /// The replica.
+        replica: ReplicaId,
+        /// The version whose command it was.
+        version: Version,
+        /// `None` when it was satisfied, else what was seen.
+        failure: Option<String>,
+    },
+    /// What the proxy counted of a canary since the last such event.
+    CanaryFigures {
+        /// The counts.
+        figures: CanaryFigures,
+    },
     /// All of a replica is gone.
     Terminated {
         /// The replica.
@@ -108,4 +133,18 @@ pub enum Event {
     ProxyConnected,
     /// The proxy has closed the endpoint.
     Withdrawn,
+}
+
+/// What a user may do with an update in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Steering {
+    /// Change nothing more; the good version is repaired and scaled meanwhile.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Wait no longer: the next step of a canary, or the move of traffic where the capacity for it stands.
+    Promote,
+    /// Back to the trusted version.
+    Abort,
 }

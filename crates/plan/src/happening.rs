@@ -44,6 +44,24 @@ pub enum HappeningKind {
     RolloutFailed,
     /// A later update took a rollout's place.
     RolloutSuperseded,
+    /// The user aborted a rollout.
+    RolloutAborted,
+    /// The user paused a rollout.
+    RolloutPaused,
+    /// The user let a paused rollout go on.
+    RolloutResumed,
+    /// The user has a rollout wait no longer.
+    RolloutPromoted,
+    /// The user wants an earlier version back.
+    RolledBack,
+    /// There is no room for more replicas, so they are replaced within what there is.
+    NoRoomToSurge,
+    /// A canary gets another share of the traffic.
+    CanaryStep,
+    /// The version that traffic has left stays warm.
+    UndoWindowOpened,
+    /// It does so no longer.
+    UndoWindowClosed,
     /// A version is given up.
     VersionFailed,
     /// Other API keys than before may use the endpoint.
@@ -70,6 +88,15 @@ impl HappeningKind {
             Self::RolloutSucceeded => "rollout_succeeded",
             Self::RolloutFailed => "rollout_failed",
             Self::RolloutSuperseded => "rollout_superseded",
+            Self::RolloutAborted => "rollout_aborted",
+            Self::RolloutPaused => "rollout_paused",
+            Self::RolloutResumed => "rollout_resumed",
+            Self::RolloutPromoted => "rollout_promoted",
+            Self::RolledBack => "rolled_back",
+            Self::NoRoomToSurge => "no_room_to_surge",
+            Self::CanaryStep => "canary_step",
+            Self::UndoWindowOpened => "undo_window_opened",
+            Self::UndoWindowClosed => "undo_window_closed",
             Self::VersionFailed => "version_failed",
             Self::ApiKeysChanged => "api_keys_changed",
             Self::EndpointRefused => "endpoint_refused",

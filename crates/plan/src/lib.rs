@@ -7,9 +7,11 @@
 //! its actions, the simulator and the tests run the very same function.
 
 pub mod action;
+pub mod analysis;
 pub mod autoscale;
 pub mod backoff;
 pub mod event;
+pub mod figures;
 pub mod happening;
 pub mod observation;
 pub mod probe;
@@ -20,6 +22,7 @@ pub mod routing;
 pub mod settings;
 pub mod state;
 pub mod status;
+pub mod steering;
 pub mod time;
 
 mod context;
@@ -29,7 +32,7 @@ mod route;
 mod step;
 
 pub use action::Action;
-pub use event::Event;
+pub use event::{Event, Steering};
 pub use happening::{Happening, HappeningKind};
 pub use replica::Replica;
 pub use state::{ServicePhase, ServiceState, VersionState};

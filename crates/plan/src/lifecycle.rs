@@ -21,6 +21,9 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
     match event {
         Event::Tick => {}
         Event::Update { version } => rollout::update(context, version),
+        Event::Steer { what } => rollout::steer(context, *what),
+        Event::Rollback { to } => rollout::roll_back(context, *to),
+        Event::Verified { .. } | Event::CanaryFigures { .. } => {}
         Event::Down { now, purge } => down(context, *now, *purge),
         Event::TerminateReplica {
             replica,
@@ -176,6 +179,7 @@ fn launch_failed(context: &mut Context, id: ReplicaId, class: ErrorClass, messag
             rollout::own_fault(context, id);
         } else {
             back_off(context, id);
+            rollout::launch_failed(context, id, class, message);
         }
     } else if context
         .state
@@ -261,6 +265,13 @@ fn note_places(replica: &mut Replica, observation: &Observation) {
 
 fn exited(context: &mut Context, id: ReplicaId, exit: &Exit) {
     let reason = exit_sentence(exit);
+    if let Some(replica) = context.state.replicas.get_mut(&id) {
+        let log_tail = Vec::new();
+        replica.exit = Some(Exit {
+            log_tail,
+            ..exit.clone()
+        });
+    }
     if context.set_status(id, ReplicaStatus::Failed, Some(&reason)) {
         ending::begin_now(context, id);
         rollout::own_fault(context, id);
@@ -357,10 +368,15 @@ fn passed(context: &mut Context, id: ReplicaId) {
     replica.first_ready_at.get_or_insert(now);
     let version = replica.version;
     context.state.first_ready_at.get_or_insert(now);
-    let desired = context.state.desired;
+    // Where there is something to go back to, what was given up stays so.
+    let is_last = version == context.state.desired
+        && context
+            .state
+            .trusted
+            .is_none_or(|trusted| trusted == version);
     if let Some(known) = context.version_mut(version) {
         known.ever_ready = true;
-        if version == desired {
+        if is_last {
             // Given up too early, with nothing to go back to: it has shown that it works after all.
             known.failure = None;
         }

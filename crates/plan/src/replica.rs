@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::observation::Exit;
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::status::ReplicaStatus;
 use crate::time::Timestamp;
@@ -52,6 +53,9 @@ pub struct Replica {
     pub detail: Option<String>,
     /// Why it failed or goes.
     pub reason: Option<String>,
+    /// How `setup` or `run` ended, if it failed; without the lines of its log.
+    #[serde(default)]
+    pub exit: Option<Exit>,
     /// Whether a routing table names it.
     pub routed: Routed,
     /// How far its end is, once it has been decided.
@@ -114,6 +118,7 @@ impl Replica {
             resources_full: None,
             detail: None,
             reason: None,
+            exit: None,
             routed: Routed::Never,
             ending: None,
         }

@@ -1,14 +1,21 @@
 //! Why things are as they are, as data and in one sentence. `sky serve status` prints the sentence;
 //! JSON carries the data. Everything here is a pure view of the state.
 
+mod why;
+
 use serde::{Deserialize, Serialize};
 
 use crate::replica::{Replica, Routed};
-use crate::rollout::{Outcome, Rollout};
+use crate::rollout::{NoRoom, Outcome, Rollout};
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
 use crate::time::Timestamp;
+
+pub use why::{Deadline, Why, is_told, why, why_replica};
+
+/// How a probe's failure begins where nothing listens yet: that it is starting says as much.
+const NOTHING_LISTENS: &str = "connection refused";
 
 /// One thing that is being waited for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +75,8 @@ pub enum WaitingOn {
         remaining_seconds: f64,
         /// Failures in a row.
         failures: u32,
+        /// What the last of them was.
+        last_failure: Option<String>,
     },
     /// The proxy to put a routing table in force.
     ProxyAcknowledgement {
@@ -82,6 +91,13 @@ pub enum WaitingOn {
         in_flight: u32,
         /// Seconds until it is stopped all the same.
         remaining_seconds: f64,
+    },
+    /// Room for more replicas of the new version beside the old ones.
+    Room {
+        /// Replicas beyond the number wanted that there is room for.
+        surge: u32,
+        /// What was seen.
+        seen: String,
     },
     /// A replica's end.
     Stopping {
@@ -132,6 +148,11 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
         live.filter(|replica| replica.version == version)
             .filter_map(|replica| why_not_available(state, replica, now)),
     );
+    let no_room = state.rollout_in_progress().and_then(|r| r.no_room.as_ref());
+    reasons.extend(no_room.map(|found| WaitingOn::Room {
+        surge: found.surge,
+        seen: found.seen.clone(),
+    }));
     if let Some(version) = state.version(version)
         && let Some(instant) = version.backoff.not_before
         && instant > now
@@ -140,9 +161,17 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
             version: version.version,
             remaining_seconds: (instant - now).as_seconds(),
             failures: version.backoff.failures,
+            last_failure: last_failure(state, version.version),
         });
     }
     reasons
+}
+
+/// Why the newest replica of a version that failed did so.
+fn last_failure(state: &ServiceState, version: Version) -> Option<String> {
+    let replicas = state.replicas.values().rev();
+    let mut failed = replicas.filter(|r| r.version == version && r.status.is_failed());
+    failed.next()?.reason.clone()
 }
 
 fn why_not_available(state: &ServiceState, replica: &Replica, now: Timestamp) -> Option<WaitingOn> {
@@ -167,15 +196,11 @@ fn why_not_available(state: &ServiceState, replica: &Replica, now: Timestamp) ->
             replica: id,
             last_probe_failure: replica.last_probe_failure.clone(),
         }),
-        ReplicaStatus::Ready
-            if !replica.is_available(now, version.settings.min_healthy_seconds) =>
-        {
-            Some(WaitingOn::Settling {
-                replica: id,
-                elapsed_seconds: since(replica.ready_since),
-                limit_seconds: version.settings.min_healthy_seconds,
-            })
-        }
+        ReplicaStatus::Ready if !state.is_available(replica, now) => Some(WaitingOn::Settling {
+            replica: id,
+            elapsed_seconds: since(replica.ready_since),
+            limit_seconds: version.settings.min_healthy_seconds,
+        }),
         _ => None,
     }
 }
@@ -228,12 +253,13 @@ impl WaitingOn {
                 replica,
                 elapsed_seconds,
                 limit_seconds,
-                ..
+                last_probe_failure,
             } => {
-                format!(
-                    "replica {replica}: starting, {}s of {limit_seconds}s",
-                    elapsed_seconds.floor()
-                )
+                let elapsed = elapsed_seconds.floor();
+                let seen = last_probe_failure.as_deref();
+                let seen = seen.filter(|seen| !seen.starts_with(NOTHING_LISTENS));
+                let seen = behind(", last probe: ", seen);
+                format!("replica {replica}: starting, {elapsed}s of {limit_seconds}s{seen}")
             }
             Self::Settling {
                 replica,
@@ -258,6 +284,7 @@ impl WaitingOn {
             Self::Backoff {
                 remaining_seconds,
                 failures,
+                last_failure,
                 ..
             } => {
                 let times = if *failures == 1 {
@@ -265,8 +292,10 @@ impl WaitingOn {
                 } else {
                     "failures in a row"
                 };
+                let why = last_failure.as_ref();
+                let why = why.map_or_else(String::new, |why| format!(" ({why})"));
                 format!(
-                    "next launch in {}s after {failures} {times}",
+                    "next launch in {}s after {failures} {times}{why}",
                     remaining_seconds.ceil()
                 )
             }
@@ -281,21 +310,23 @@ impl WaitingOn {
                 "replica {replica}: draining, {in_flight} in flight, at most {}s more",
                 remaining_seconds.ceil()
             ),
+            Self::Room { surge, seen } => format!("{}: {seen}", NoRoom::sentence(*surge)),
             Self::Stopping { replica } => format!("replica {replica}: stopping"),
         }
     }
 }
 
+/// What is known, behind what it is; nothing where nothing is known.
+fn behind(what: &str, known: Option<&str>) -> String {
+    known.map_or_else(String::new, |known| format!("{what}{known}"))
+}
+
 /// Replicas of a version that are available.
 #[must_use]
 pub fn available(state: &ServiceState, version: Version, now: Timestamp) -> u32 {
-    let Some(known) = state.version(version) else {
-        return 0;
-    };
-    let seconds = known.settings.min_healthy_seconds;
     let replicas = state.replicas.values();
     let there = replicas
-        .filter(|r| r.version == version && r.is_available(now, seconds))
+        .filter(|r| r.version == version && state.is_available(r, now))
         .count();
     u32::try_from(there).unwrap_or(u32::MAX)
 }
@@ -304,24 +335,53 @@ pub fn available(state: &ServiceState, version: Version, now: Timestamp) -> u32 
 #[must_use]
 pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp) -> String {
     let (version, mode) = (rollout.version, rollout.mode.as_str());
+    let is_back = state.newest() > version;
     match &rollout.outcome {
+        None if rollout.paused_at.is_some() => {
+            let (ready, wanted) = (ready(state, version), state.target());
+            let name = &state.name;
+            format!(
+                "Update to version {version} ({mode}) is paused: {ready} of {wanted} new replicas ready; `sky serve resume \
+                 {name}` goes on, `sky serve abort {name}` goes back"
+            )
+        }
         None => {
             let (ready, wanted) = (ready(state, version), state.target());
             let waits = waiting_on(state, version, now);
-            let next = waits.first().map_or_else(
+            let is_room = |wait: &&WaitingOn| matches!(wait, WaitingOn::Room { .. });
+            let first = waits.iter().find(|wait| !is_room(wait)).cloned();
+            let next = first.or_else(|| leaving(state, version, now)).map_or_else(
                 || "waiting for old replicas to leave".to_owned(),
                 |first| format!("waiting for {}", first.sentence()),
             );
+            let room = waits.iter().find(is_room);
+            let room = room.map_or_else(String::new, |room| format!("; {}", room.sentence()));
             let done = format!("{ready} of {wanted} new replicas ready");
-            format!("Updating to version {version} ({mode}): {done}, {next}")
+            let verb = if is_back { "Going back" } else { "Updating" };
+            format!("{verb} to version {version} ({mode}): {done}, {next}{room}")
         }
-        Some(Outcome::Succeeded { .. }) => format!("Updated to version {version} ({mode})"),
+        Some(Outcome::Succeeded { .. }) => {
+            let verb = if is_back { "Back" } else { "Updated" };
+            format!(
+                "{verb} to version {version} ({mode}){}",
+                warm_clause(state, now)
+            )
+        }
+        Some(Outcome::Aborted { back_to, .. }) => {
+            format!(
+                "Update to version {version} ({mode}) was aborted; version {back_to} goes on serving"
+            )
+        }
         Some(Outcome::Failed {
-            reason, back_to, ..
+            reason,
+            back_to,
+            stays,
+            ..
         }) => {
-            let next = match back_to {
-                Some(version) => format!("version {version} goes on serving"),
-                None => "there was no good version to go back to".to_owned(),
+            let next = match (back_to, stays) {
+                (Some(version), _) => format!("version {version} goes on serving"),
+                (None, true) => stopped_sentence(state),
+                (None, false) => "there was no good version to go back to".to_owned(),
             };
             format!("Update to version {version} ({mode}) failed: {reason}; {next}")
         }
@@ -329,6 +389,38 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
             format!("Update to version {version} ({mode}) was superseded by version {by}")
         }
     }
+}
+
+/// What an old replica on its way out waits for.
+fn leaving(state: &ServiceState, version: Version, now: Timestamp) -> Option<WaitingOn> {
+    let replicas = state.replicas.values();
+    let mut old = replicas.filter(|replica| replica.version != version);
+    old.find_map(|replica| ending_waits_on(state, replica, now))
+}
+
+/// What holds after an update that failed and is not undone by itself.
+fn stopped_sentence(state: &ServiceState) -> String {
+    let serves = state
+        .trusted
+        .map(|trusted| format!("version {trusted} is looked after; "));
+    format!(
+        "it stays as it is (auto_rollback: false): {}`sky serve abort {name}` goes back, `sky serve update {name}` \
+         replaces it",
+        serves.unwrap_or_default(),
+        name = state.name
+    )
+}
+
+/// How to go back at once, as long as that can be done.
+fn warm_clause(state: &ServiceState, now: Timestamp) -> String {
+    state.warm.map_or_else(String::new, |warm| {
+        format!(
+            "; version {} stands by for {}s more, `sky serve rollback {}` moves all traffic back at once",
+            warm.version,
+            (warm.until - now).as_seconds().max(0.0).ceil(),
+            state.name
+        )
+    })
 }
 
 /// What is worth saying of a service beside its rollout.

@@ -37,8 +37,12 @@
 mod blue_green;
 mod converge;
 mod failure;
+mod limits;
 mod rolling;
+mod room;
+mod steer;
 mod update;
+mod warm;
 
 use std::collections::BTreeMap;
 
@@ -49,29 +53,12 @@ use crate::time::Timestamp;
 
 pub(crate) use converge::{converge, end_replica};
 pub(crate) use failure::{own_fault, progress_deadline};
+pub(crate) use room::launch_failed;
+pub(crate) use steer::{roll_back, steer};
 pub(crate) use update::{adoption_probed, update};
+pub use warm::Warm;
 
-/// How an update replaces replicas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UpdateMode {
-    /// Traffic goes to old and new until all new are ready.
-    #[default]
-    Rolling,
-    /// Traffic goes wholly to old, then wholly to new.
-    BlueGreen,
-}
-
-impl UpdateMode {
-    /// The name as users write it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Rolling => "rolling",
-            Self::BlueGreen => "blue_green",
-        }
-    }
-}
+pub use spec::UpdateMode;
 
 /// One update of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,8 +82,29 @@ pub struct Rollout {
     /// Replicas that are what the version asks for, but must pass its new readiness probe before
     /// they take its number; with the failed probes in a row.
     pub adopting: BTreeMap<ReplicaId, u32>,
+    /// The version that was good before it.
+    #[serde(default)]
+    pub from: Option<Version>,
+    /// Since when the user has it stand still.
+    #[serde(default)]
+    pub paused_at: Option<Timestamp>,
+    /// The user has it wait no longer: its replicas count as soon as they are ready.
+    #[serde(default)]
+    pub hurried: bool,
+    /// With `max_surge: auto`: there is not room for all of both versions.
+    #[serde(default)]
+    pub no_room: Option<NoRoom>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+}
+
+/// What was found out about the room for replicas.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoRoom {
+    /// Replicas beyond the target that there is room for.
+    pub surge: u32,
+    /// What was seen, for a person.
+    pub seen: String,
 }
 
 /// How a rollout ended.
@@ -116,6 +124,16 @@ pub enum Outcome {
         reason: String,
         /// The version that serves on; it is the desired one from then on.
         back_to: Option<Version>,
+        /// Nothing is undone (`auto_rollback: false`): what serves stays, of both versions.
+        #[serde(default)]
+        stays: bool,
+    },
+    /// The user called it off.
+    Aborted {
+        /// When.
+        at: Timestamp,
+        /// The version that serves on; it is the desired one from then on.
+        back_to: Version,
     },
     /// A later update took its place.
     Superseded {
@@ -127,6 +145,42 @@ pub enum Outcome {
 }
 
 impl Rollout {
+    /// A rollout that begins now.
+    #[must_use]
+    pub fn new(version: Version, mode: UpdateMode, from: Option<Version>, now: Timestamp) -> Self {
+        Self {
+            version,
+            mode,
+            started_at: now,
+            progress_at: now,
+            furthest: 0,
+            most_available: 0,
+            late_failures: 0,
+            adopting: BTreeMap::new(),
+            from,
+            paused_at: None,
+            hurried: false,
+            no_room: None,
+            outcome: None,
+        }
+    }
+
+    /// Whether it has failed and is to stay as it is.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        matches!(self.outcome, Some(Outcome::Failed { stays: true, .. }))
+    }
+
+    /// Whether what it brought is being taken back, or was.
+    #[must_use]
+    pub fn is_undone(&self) -> bool {
+        match self.outcome {
+            Some(Outcome::Failed { stays, .. }) => !stays,
+            Some(Outcome::Aborted { .. }) => true,
+            _ => false,
+        }
+    }
+
     /// Whether it has not ended.
     #[must_use]
     pub fn is_in_progress(&self) -> bool {

@@ -79,6 +79,7 @@ fn wanted(state: &ServiceState) -> Option<RoutingTable> {
         tls: spec.tls.clone(),
         api_keys: api_keys(state, spec.auth),
         upstreams,
+        split: None,
     })
 }
 

@@ -11,8 +11,9 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use spec::{LoadBalancer, LoadBalancingPolicy, Tls};
+use spec::{CanaryMatch, LoadBalancer, LoadBalancingPolicy, Tls};
 
+use crate::figures::CanaryCounts;
 use crate::time::Timestamp;
 
 /// Number of a replica, from 1, never used twice within a service.
@@ -44,6 +45,25 @@ pub struct RoutingTable {
     pub api_keys: Option<Vec<ApiKeyHash>>,
     /// The replicas that may be given requests.
     pub upstreams: Vec<Upstream>,
+    /// How requests are shared out between one version and the others. `None`: all upstreams alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+}
+
+/// A share of requests goes to upstreams of one version, all others to upstreams of the other
+/// versions. Where the side chosen has no upstream, the other side is given the request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// The version.
+    pub version: Version,
+    /// Its share, in percent, 0 to 100.
+    pub weight_percent: f64,
+    /// Requests with this header go to the version whatever the weight.
+    #[serde(default)]
+    pub header: Option<CanaryMatch>,
+    /// Requests with this cookie go to the version whatever the weight.
+    #[serde(default)]
+    pub cookie: Option<CanaryMatch>,
 }
 
 /// BLAKE3 of an API key, in lower-case hexadecimal (64 digits). The key itself is nowhere.
@@ -156,6 +176,13 @@ pub enum ProxyReport {
         in_flight: Vec<(ReplicaId, u32)>,
         /// Requests that arrived since the last report of this service.
         arrivals: Vec<Arrivals>,
+    },
+    /// What was counted of each version: sent each second while the traffic is split and the counts change.
+    Canary {
+        /// Name of the service.
+        service: String,
+        /// The counts.
+        counts: CanaryCounts,
     },
     /// A connection to a replica failed; the controller may want to probe it at once.
     UpstreamFailed {

@@ -10,7 +10,7 @@ use spec::ServiceSpec;
 use crate::autoscale::Autoscaler;
 use crate::backoff::Backoff;
 use crate::replica::Replica;
-use crate::rollout::{Rollout, UpdateMode};
+use crate::rollout::{Rollout, UpdateMode, Warm};
 use crate::routing::{ApiKeyHash, Generation, ReplicaId, RoutingTable, Version};
 use crate::settings::UpdateSettings;
 use crate::time::{Span, Timestamp};
@@ -39,6 +39,9 @@ pub struct ServiceState {
     pub trusted: Option<Version>,
     /// The versions whose ready replicas may be given requests.
     pub traffic: BTreeSet<Version>,
+    /// The version that stands by to be gone back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<Warm>,
     /// The update in progress, or the last one.
     pub rollout: Option<Rollout>,
     /// Replicas by number, those that failed included.
@@ -103,6 +106,9 @@ pub struct VersionState {
     pub accepted_at: Timestamp,
     /// Whether a replica of it was ever ready.
     pub ever_ready: bool,
+    /// When it was first held to be good: fully rolled out. Failures return to such versions.
+    #[serde(default)]
+    pub trusted_at: Option<Timestamp>,
     /// Why no more replicas of it are launched.
     pub failure: Option<VersionFailure>,
     /// When the next replica may be launched, after failures.
@@ -188,6 +194,7 @@ impl ServiceState {
             desired,
             trusted: None,
             traffic: BTreeSet::from([desired]),
+            warm: None,
             rollout: None,
             replicas: BTreeMap::new(),
             next_replica_id: 1,
@@ -217,6 +224,34 @@ impl ServiceState {
         self.rollout
             .as_ref()
             .filter(|rollout| rollout.is_in_progress())
+    }
+
+    /// Seconds that a replica of a version must be ready without a break to count as available now.
+    #[must_use]
+    pub fn min_healthy_seconds(&self, version: Version) -> f64 {
+        let hurried = self
+            .rollout_in_progress()
+            .is_some_and(|rollout| rollout.version == version && rollout.hurried);
+        match self.versions.get(&version) {
+            Some(known) if !hurried => known.settings.min_healthy_seconds,
+            _ => 0.0,
+        }
+    }
+
+    /// Whether a replica is available now: ready without a break for as long as its version asks for.
+    #[must_use]
+    pub fn is_available(&self, replica: &Replica, now: Timestamp) -> bool {
+        replica.is_available(now, self.min_healthy_seconds(replica.version))
+    }
+
+    /// Whether nothing of the update may change: it is paused, or has failed and is to stay as it is. The trusted
+    /// version is looked after meanwhile.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.rollout.as_ref().is_some_and(|rollout| {
+            let paused = rollout.is_in_progress() && rollout.paused_at.is_some();
+            paused || (rollout.has_stopped() && rollout.version == self.desired)
+        })
     }
 
     /// Replicas wanted now: the autoscaler's target plus the over-provision of the desired version.

@@ -3,7 +3,10 @@
 //! you commit it.
 //!
 //! Commands: `up replicas=2 [min= max= qps= up= down= over=] [content=a] [is=BEHAVIOUR]`, `update
-//! [mode=rolling|blue_green] [probe=/path]` with the same words, `run SECONDS`, `lose ID`, `crash
+//! [mode=rolling|blue_green|canary|in_place] [probe=/path] [surge=N|N%|auto] [unavailable=N|N%]
+//! [deadline=SECONDS] [auto_rollback=no] [undo=SECONDS] [steps=WEIGHT:SECONDS,WEIGHT:promoted]
+//! [verify=COMMAND]` with the same words, `pause`, `resume`, `promote`, `abort`, `rollback [to=N]`
+//! (the answer is told), `room N|unlimited` (machines there are), `run SECONDS`, `lose ID`, `crash
 //! ID`, `mute ID`, `unmute ID` (its probes fail, and no more), `requests RATE`, `hold ID COUNT`
 //! (requests in flight), `release ID`, `proxy stalls|recovers|reconnects`, `end ID [now]`, `down
 //! [now] [purge]`, `termination fails|works`, `restart`, `sleep SECONDS` (the server is down
@@ -23,8 +26,8 @@ use std::path::Path;
 
 use plan::report;
 use plan::rollout::UpdateMode;
-use plan::{Event, ServicePhase};
-use spec::{ReplicaPolicy, TargetQps};
+use plan::{Event, ServicePhase, Steering};
+use spec::{Amount, ReplicaPolicy, Surge, TargetQps};
 use support::{Behaviour, World, spec};
 
 #[test]
@@ -72,6 +75,9 @@ fn play(text: &str) -> String {
     let mut out = String::new();
     for block in text.trim_end().split("\n\n") {
         let commands = block.split("\n----").next().unwrap_or_default();
+        if let Some(world) = &mut world {
+            world.answers.clear();
+        }
         let mut launched = world.as_ref().map_or(0, |world| world.launched.len());
         for line in commands
             .lines()
@@ -140,6 +146,31 @@ fn behaviour(line: &str) -> Behaviour {
     }
 }
 
+/// `service.update`, as the words say.
+fn settings(line: &str) -> spec::Update {
+    let amount = |text: &str| match text.strip_suffix('%') {
+        Some(percent) => Amount::Percent(percent.parse().unwrap_or_else(|_| panic!("{line}"))),
+        None => Amount::Count(text.parse().unwrap_or_else(|_| panic!("{line}"))),
+    };
+    let mut update = spec::Update::default();
+    match word(line, "surge") {
+        Some("auto") => update.max_surge = Surge::Auto,
+        Some(text) => update.max_surge = Surge::Amount(amount(text)),
+        None => {}
+    }
+    if let Some(text) = word(line, "unavailable") {
+        update.max_unavailable = amount(text);
+    }
+    update.progress_deadline_seconds = number(line, "deadline");
+    update.auto_rollback = word(line, "auto_rollback") != Some("no");
+    update.undo_window_seconds = number(line, "undo").unwrap_or(0.0);
+    update
+}
+
+fn steer(world: &mut World, what: Steering) {
+    world.steer(&Event::Steer { what });
+}
+
 fn up(line: &str) -> World {
     World::up(
         policy(line),
@@ -153,12 +184,13 @@ fn command(world: &mut World, line: &str) {
     let id = || words[1].parse().unwrap_or_else(|_| panic!("{line}"));
     match words[0] {
         "update" => {
-            let mode = match word(line, "mode").unwrap_or("rolling") {
-                "rolling" => UpdateMode::Rolling,
-                "blue_green" => UpdateMode::BlueGreen,
-                _ => panic!("{line}"),
-            };
+            let name = word(line, "mode").unwrap_or("rolling");
+            let mut modes = UpdateMode::ALL.into_iter();
+            let mode = modes
+                .find(|mode| mode.as_str() == name)
+                .unwrap_or_else(|| panic!("{line}"));
             let mut spec = spec(policy(line));
+            spec.update = settings(line);
             if let Some(path) = word(line, "probe") {
                 path.clone_into(&mut spec.readiness_probe.path);
             }
@@ -169,6 +201,15 @@ fn command(world: &mut World, line: &str) {
                 behaviour(line),
             );
         }
+        "pause" => steer(world, Steering::Pause),
+        "resume" => steer(world, Steering::Resume),
+        "promote" => steer(world, Steering::Promote),
+        "abort" => steer(world, Steering::Abort),
+        "rollback" => {
+            let to = number(line, "to");
+            world.steer(&Event::Rollback { to });
+        }
+        "room" => world.room = words[1].parse().ok(),
         "run" => world.run(words[1].trim_end_matches('s').parse().unwrap()),
         "lose" => world.lose(id()),
         "crash" => world.crash(id()),
@@ -261,6 +302,9 @@ fn show(world: &World, launched: usize) -> String {
     }
     if !world.collected.is_empty() {
         let _ = writeln!(out, "collected versions {:?}", world.collected);
+    }
+    for answer in &world.answers {
+        let _ = writeln!(out, "{answer}");
     }
     if let Some(rollout) = &state.rollout {
         let _ = writeln!(

@@ -61,6 +61,7 @@ mod routing;
 mod saved_tables;
 mod selection;
 mod settings;
+mod split;
 mod stream;
 mod tls;
 mod upgrade;

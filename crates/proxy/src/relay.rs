@@ -73,6 +73,7 @@ pub(crate) fn table(before: RoutingTable, number: u32) -> RoutingTable {
     }];
     // What these are for is done there.
     table.policy = LoadBalancingPolicy::LeastLoad;
+    table.split = None;
     let settings = &mut table.load_balancer;
     settings.max_requests_per_replica = None;
     settings.connect_timeout_seconds = settings.connect_timeout_seconds.max(CONNECT_SECONDS);
@@ -154,6 +155,7 @@ mod tests {
             load_balancer: spec::LoadBalancer::default(),
             tls: None,
             api_keys: None,
+            split: None,
             upstreams: Vec::new(),
         };
         let last = table(before, 3);

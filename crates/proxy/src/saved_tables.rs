@@ -118,6 +118,7 @@ mod tests {
             load_balancer: spec::LoadBalancer::default(),
             tls: None,
             api_keys: None,
+            split: None,
             upstreams: Vec::new(),
         }
     }

@@ -4,11 +4,13 @@
 //! It can be written to a file and read again (JSON is YAML), and gives the same task.
 
 mod load_balancer;
+mod update;
 
 use serde_json::{Map, Value as Json, json};
 
 use crate::decode::json_number;
 use crate::decode::resources::DEFAULT_DISK_SIZE_GB;
+use crate::masks;
 use crate::service::{
     Auth, DEFAULT_PROBE_INTERVAL_SECONDS, LoadBalancingPolicy, ReplicaPolicy, ServiceSpec,
     TargetQps,
@@ -32,6 +34,13 @@ impl Object {
     fn put_some(&mut self, key: &str, value: Option<impl Into<Json>>) {
         if let Some(value) = value {
             self.put(key, value);
+        }
+    }
+
+    /// A number, if it is not the default.
+    fn put_number(&mut self, key: &str, number: f64, default: f64) {
+        if number != default {
+            self.put(key, json_number(number));
         }
     }
 }
@@ -105,18 +114,7 @@ impl Task {
 
     /// Masks secrets in every string of a JSON value, keys included.
     pub(crate) fn mask_json(&self, value: &mut Json) {
-        match value {
-            Json::String(text) => *text = self.masked(text),
-            Json::Array(items) => items.iter_mut().for_each(|item| self.mask_json(item)),
-            Json::Object(fields) => {
-                let old = std::mem::take(fields);
-                for (key, mut value) in old {
-                    self.mask_json(&mut value);
-                    fields.insert(self.masked(&key), value);
-                }
-            }
-            Json::Null | Json::Bool(_) | Json::Number(_) => {}
-        }
+        masks::mask_json(value, &|text| self.masked(text));
     }
 }
 
@@ -218,6 +216,10 @@ impl ServiceSpec {
         }
         if self.auth != Auth::default() {
             object.put("auth", self.auth.name());
+        }
+        let update = self.update.canonical();
+        if update != json!({}) {
+            object.put("update", update);
         }
         Json::Object(object.0)
     }

@@ -15,6 +15,7 @@ pub(crate) mod probe;
 pub(crate) mod resources;
 pub(crate) mod service;
 pub(crate) mod task;
+mod update;
 
 use crate::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Severity};
 use crate::field;

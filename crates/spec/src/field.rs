@@ -4,6 +4,7 @@
 mod resources;
 mod service;
 mod task;
+mod update;
 
 /// What is done with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,7 @@ pub fn all() -> impl Iterator<Item = &'static Field> {
         .iter()
         .chain(resources::FIELDS)
         .chain(service::FIELDS)
+        .chain(update::FIELDS)
 }
 
 /// The path of a field of a section; the empty section is the top of the file.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::load_balancer::LoadBalancer;
+use crate::update::Update;
 
 /// Default of `readiness_probe.initial_delay_seconds`.
 pub const DEFAULT_INITIAL_DELAY_SECONDS: f64 = 1200.0;
@@ -44,6 +45,9 @@ pub struct ServiceSpec {
     /// Who may use the endpoint.
     #[serde(default)]
     pub auth: Auth,
+    /// How a version of it gives way to the next.
+    #[serde(default)]
+    pub update: Update,
 }
 
 /// `service.readiness_probe`.

@@ -114,6 +114,7 @@ fn table(
             certfile: certificate.chain.display().to_string(),
         }),
         api_keys: None,
+        split: None,
         upstreams: upstreams.collect(),
     }
 }

@@ -142,7 +142,9 @@ async fn fake_proxy(listener: UnixListener, tables: Arc<Mutex<BTreeMap<String, R
                             in_flight: Vec::new(),
                         });
                     }
-                    ProxyCommand::ProbeSucceeded { .. } => {}
+                    ProxyCommand::ProbeSucceeded { .. }
+                    | ProxyCommand::ReplaceWorker { .. }
+                    | ProxyCommand::RenewHolder { .. } => {}
                     ProxyCommand::Withdraw { service } => {
                         tables.remove(&service);
                         say.push(ProxyReport::Withdrawn { service });
@@ -314,6 +316,9 @@ impl Store for MortalStore {
     fn keys(&self, service: &str) -> Result<Vec<store::KeyRecord>, StoreError> {
         self.store.keys(service)
     }
+    fn history(&self, service: &str) -> Result<Vec<store::HistoryRecord>, StoreError> {
+        self.store.history(service)
+    }
     fn forget_version(&self, service: &str, version: u32) -> Result<(), StoreError> {
         self.mortal(|store| store.forget_version(service, version).map(|()| 0))
             .map(|_| ())
@@ -342,6 +347,7 @@ pub(crate) fn version(content: &str, replicas: u32, mode: UpdateMode) -> NewVers
         port: 8081,
         tls: None,
         auth: spec::Auth::None,
+        update: spec::Update::default(),
     };
     let task = Task {
         name: None,
@@ -359,7 +365,7 @@ pub(crate) fn version(content: &str, replicas: u32, mode: UpdateMode) -> NewVers
         service: Some(service.clone()),
         other: serde_json::Map::new(),
     };
-    let mut settings = UpdateSettings::defaults(&service);
+    let mut settings = UpdateSettings::of(&service);
     settings.min_healthy_seconds = 0.0;
     NewVersion {
         task,
@@ -368,6 +374,7 @@ pub(crate) fn version(content: &str, replicas: u32, mode: UpdateMode) -> NewVers
         files: store::VersionFiles::default(),
         task_hash: content.to_owned(),
         use_spot: false,
+        requested_by: None,
         mode,
         settings,
     }

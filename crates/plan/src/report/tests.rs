@@ -37,6 +37,15 @@ fn each_wait_has_its_sentence() {
             "replica 4: starting, 12s of 1200s",
         ),
         (
+            WaitingOn::Starting {
+                replica: 4,
+                elapsed_seconds: 12.7,
+                limit_seconds: 1200.0,
+                last_probe_failure: Some("503: warming up".to_owned()),
+            },
+            "replica 4: starting, 12s of 1200s, last probe: 503: warming up",
+        ),
+        (
             WaitingOn::Settling {
                 replica: 4,
                 elapsed_seconds: 2.0,
@@ -67,6 +76,7 @@ fn each_wait_has_its_sentence() {
                 version: 2,
                 remaining_seconds: 8.2,
                 failures: 1,
+                last_failure: None,
             },
             "next launch in 9s after 1 failure",
         ),
@@ -75,6 +85,7 @@ fn each_wait_has_its_sentence() {
                 version: 2,
                 remaining_seconds: 300.0,
                 failures: 7,
+                last_failure: None,
             },
             "next launch in 300s after 7 failures in a row",
         ),
@@ -99,7 +110,7 @@ fn each_wait_has_its_sentence() {
     }
 }
 
-fn state() -> ServiceState {
+pub(super) fn state() -> ServiceState {
     let spec = serde_json::json!({
         "readiness_probe": {
             "path": "/health", "initial_delay_seconds": 1200.0, "timeout_seconds": 15.0,
@@ -113,13 +124,14 @@ fn state() -> ServiceState {
     let spec: spec::ServiceSpec = serde_json::from_value(spec).unwrap();
     let first = crate::VersionState {
         version: 2,
-        settings: crate::settings::UpdateSettings::defaults(&spec),
+        settings: crate::settings::UpdateSettings::of(&spec),
         spec,
         task_hash: "a".to_owned(),
         use_spot: false,
         mode: UpdateMode::Rolling,
         accepted_at: Timestamp(0),
         ever_ready: false,
+        trusted_at: None,
         failure: None,
         backoff: crate::backoff::Backoff::default(),
     };
@@ -133,17 +145,10 @@ fn state() -> ServiceState {
     )
 }
 
-fn rollout(outcome: Option<Outcome>) -> Rollout {
+pub(super) fn rollout(outcome: Option<Outcome>) -> Rollout {
     Rollout {
-        version: 2,
-        mode: UpdateMode::Rolling,
-        started_at: Timestamp(0),
-        progress_at: Timestamp(0),
-        furthest: 0,
-        most_available: 0,
-        late_failures: 0,
-        adopting: BTreeMap::new(),
         outcome,
+        ..Rollout::new(2, UpdateMode::Rolling, Some(1), Timestamp(0))
     }
 }
 
@@ -179,6 +184,7 @@ fn an_update_tells_how_it_ended() {
         at,
         reason: "replica 3: run exited with code 3".to_owned(),
         back_to,
+        stays: false,
     };
     let cases = [
         (Outcome::Succeeded { at }, "Updated to version 2 (rolling)"),
@@ -191,6 +197,20 @@ fn an_update_tells_how_it_ended() {
             failed(None),
             "Update to version 2 (rolling) failed: replica 3: run exited with code 3; there \
              was no good version to go back to",
+        ),
+        (
+            Outcome::Failed {
+                at,
+                reason: "replica 3: run exited with code 3".to_owned(),
+                back_to: None,
+                stays: true,
+            },
+            "Update to version 2 (rolling) failed: replica 3: run exited with code 3; it stays as it is \
+             (auto_rollback: false): `sky serve abort web` goes back, `sky serve update web` replaces it",
+        ),
+        (
+            Outcome::Aborted { at, back_to: 1 },
+            "Update to version 2 (rolling) was aborted; version 1 goes on serving",
         ),
         (
             Outcome::Superseded { at, by: 3 },

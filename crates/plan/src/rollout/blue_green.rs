@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 
 use super::converge::{Buckets, count, end_replica, repair, scale_down_order};
+use super::warm;
 use crate::Replica;
 use crate::context::Context;
 use crate::routing::{ReplicaId, Version};
 
 pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
-    if buckets.available_new >= buckets.target || old_is_dead(context, buckets) {
+    let moves = buckets.available_new >= buckets.target || old_is_dead(context, buckets);
+    if moves && !context.state.is_frozen() {
         return flip(context, buckets);
     }
     // Until then the old version lives on as if there were no update: it is repaired, and follows
@@ -27,7 +29,7 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
     {
         end_replica(context, id, "fewer replicas are wanted");
     }
-    let missing = buckets.floor.saturating_sub(serving);
+    let missing = buckets.owed_beside(serving);
     if missing > 0 {
         let version = repaired_with(context, buckets);
         repair(context, version, missing);
@@ -86,8 +88,21 @@ fn old_is_dead(context: &Context, buckets: &Buckets) -> bool {
 
 fn flip(context: &mut Context, buckets: &Buckets) {
     let desired = context.state.desired;
+    let stands = buckets.available_new >= buckets.target;
+    let before = context
+        .state
+        .trusted
+        .filter(|old| stands && *old != desired);
+    if let Some(before) = before.filter(|old| context.state.traffic.contains(old)) {
+        warm::keep(context, before);
+    }
     context.state.traffic = BTreeSet::from([desired]);
-    for id in &buckets.old {
+    let leaves = |id: &&ReplicaId| {
+        let replica = context.state.replicas.get(id);
+        replica.is_some_and(|replica| !warm::is_warm(&context.state, replica))
+    };
+    let old: Vec<ReplicaId> = buckets.old.iter().filter(leaves).copied().collect();
+    for id in &old {
         end_replica(context, *id, &format!("version {desired} takes its place"));
     }
 }

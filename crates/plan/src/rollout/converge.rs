@@ -3,13 +3,17 @@
 
 use std::collections::BTreeSet;
 
+use spec::update::DEFAULT_MIN_HEALTHY_SECONDS;
+
 use crate::action::Action;
 use crate::context::Context;
 use crate::ending;
 use crate::happening::HappeningKind;
 use crate::replica::Replica;
-use crate::rollout::{Outcome, UpdateMode, blue_green, failure, rolling};
+use crate::rollout::limits::{Limits, limits, takes_room};
+use crate::rollout::{Outcome, UpdateMode, blue_green, failure, rolling, room, warm};
 use crate::routing::{ReplicaId, Version};
+use crate::state::ServiceState;
 use crate::status::ReplicaStatus;
 
 /// What a pass works on. Counts are of the moment the pass began.
@@ -29,6 +33,34 @@ pub(super) struct Buckets {
     pub(super) adopting: u32,
     /// The capacity that is owed whatever the new version does.
     pub(super) floor: u32,
+    /// Replicas that take up room.
+    pub(super) room_taken: u32,
+    /// What the update allows.
+    pub(super) limits: Limits,
+}
+
+impl Buckets {
+    /// The fewest replicas that are left when old ones go.
+    pub(super) fn least(&self) -> u32 {
+        self.target.saturating_sub(self.limits.unavailable)
+    }
+
+    /// Replicas that may be launched beside those that are there.
+    fn room(&self) -> u32 {
+        let ceiling = self.target.saturating_add(self.limits.surge);
+        ceiling.saturating_sub(self.room_taken)
+    }
+
+    /// What is missing to the floor beside so many live old replicas, as far as there is room.
+    pub(super) fn owed(&self, old: u32) -> u32 {
+        self.owed_beside(self.settled_new.saturating_add(old))
+            .min(self.room())
+    }
+
+    /// What is missing to the floor beside so many replicas.
+    pub(super) fn owed_beside(&self, held: u32) -> u32 {
+        self.floor.min(self.least()).saturating_sub(held)
+    }
 }
 
 pub(crate) fn converge(context: &mut Context) {
@@ -36,15 +68,22 @@ pub(crate) fn converge(context: &mut Context) {
     note_available(context);
     drop_unrouted_old(context);
     let Some(buckets) = sort(context) else { return };
-    launch_new(context, &buckets);
     drop_surplus_new(context, &buckets);
     let Some(buckets) = sort(context) else { return };
     note_progress(context, &buckets);
+    room::notice_standstill(context, &buckets);
+    let Some(buckets) = sort(context) else { return };
     match mode(context) {
         UpdateMode::BlueGreen => blue_green::converge(context, &buckets),
-        UpdateMode::Rolling => rolling::converge(context, &buckets),
+        UpdateMode::Rolling | UpdateMode::Canary | UpdateMode::InPlace => {
+            rolling::converge(context, &buckets);
+        }
     }
+    warm::advance(context);
     drop_unrouted_old(context);
+    // Last, when what has gone has made room.
+    let Some(buckets) = sort(context) else { return };
+    launch_new(context, &buckets);
     complete(context);
 }
 
@@ -54,7 +93,7 @@ fn mode(context: &Context) -> UpdateMode {
     let Some(rollout) = &context.state.rollout else {
         return UpdateMode::Rolling;
     };
-    let moves_back = matches!(rollout.outcome, Some(Outcome::Failed { .. }))
+    let moves_back = (rollout.is_undone() || rollout.has_stopped())
         && !context.state.traffic.contains(&context.state.desired);
     if rollout.is_in_progress() || moves_back {
         rollout.mode
@@ -66,8 +105,10 @@ fn mode(context: &Context) -> UpdateMode {
 /// Old replicas that no request can reach are of no use to anybody.
 fn drop_unrouted_old(context: &mut Context) {
     let (desired, traffic) = (context.state.desired, context.state.traffic.clone());
-    let useless = context
-        .live_where(|replica| replica.version != desired && !traffic.contains(&replica.version));
+    let useless = context.live_where(|replica| {
+        let is_warm = warm::is_warm(&context.state, replica);
+        replica.version != desired && !traffic.contains(&replica.version) && !is_warm
+    });
     for id in useless {
         end_replica(context, id, "its version has no traffic");
     }
@@ -75,31 +116,41 @@ fn drop_unrouted_old(context: &mut Context) {
 
 fn sort(context: &Context) -> Option<Buckets> {
     let (now, desired) = (context.now, context.state.desired);
-    let version = context.state.version(desired)?;
-    let min_healthy = version.settings.min_healthy_seconds;
+    let state = &context.state;
+    state.version(desired)?;
     let adopting = context
         .state
         .rollout_in_progress()
         .map_or(0, |rollout| rollout.adopting.len());
-    let target = context.state.target();
+    let target = state.target();
+    let limits = limits(state, target);
+    // One failed probe is no loss; one that goes on failing is.
+    let grace = state
+        .min_healthy_seconds(desired)
+        .max(DEFAULT_MIN_HEALTHY_SECONDS);
     let of_desired = |wanted: &dyn Fn(&Replica) -> bool| {
         count(&context.live_where(|replica| replica.version == desired && wanted(replica)))
     };
     Some(Buckets {
         target,
         new: context.live_where(|replica| replica.version == desired),
-        available_new: of_desired(&|replica| replica.is_available(now, min_healthy)),
-        settled_new: of_desired(&|replica| replica.first_available_at.is_some()),
-        old: context.live_where(|replica| replica.version != desired),
+        available_new: of_desired(&|replica| state.is_available(replica, now)),
+        settled_new: of_desired(&|replica| {
+            replica.first_available_at.is_some() && replica.is_answering(now, grace)
+        }),
+        old: context
+            .live_where(|replica| replica.version != desired && !warm::is_warm(state, replica)),
         adopting: u32::try_from(adopting).unwrap_or(u32::MAX),
         floor: floor(context, target),
+        room_taken: room_taken(state, limits),
+        limits,
     })
 }
 
 /// The target, but no more than the trusted version's own limits allow: an update from 2 to 3
 /// replicas owes no third old one, while an autoscaled old version goes on growing with its
 /// traffic.
-fn floor(context: &Context, target: u32) -> u32 {
+pub(super) fn floor(context: &Context, target: u32) -> u32 {
     let trusted = context
         .state
         .trusted
@@ -113,15 +164,23 @@ fn floor(context: &Context, target: u32) -> u32 {
     })
 }
 
+fn room_taken(state: &ServiceState, limits: Limits) -> u32 {
+    let replicas = state.replicas.values();
+    let there =
+        replicas.filter(|replica| takes_room(replica, limits) && !warm::is_warm(state, replica));
+    u32::try_from(there.count()).unwrap_or(u32::MAX)
+}
+
 /// Notes which replicas have become available, each under the settings of its own version.
 fn note_available(context: &mut Context) {
-    let (now, versions) = (context.now, &context.state.versions);
-    for replica in context.state.replicas.values_mut() {
-        if replica.first_available_at.is_none()
-            && versions.get(&replica.version).is_some_and(|version| {
-                replica.is_available(now, version.settings.min_healthy_seconds)
-            })
-        {
+    let (now, state) = (context.now, &context.state);
+    let replicas = state.replicas.values();
+    let fresh: Vec<ReplicaId> = replicas
+        .filter(|replica| replica.first_available_at.is_none() && state.is_available(replica, now))
+        .map(|replica| replica.id)
+        .collect();
+    for id in fresh {
+        if let Some(replica) = context.state.replicas.get_mut(&id) {
             replica.first_available_at = Some(now);
         }
     }
@@ -130,10 +189,10 @@ fn note_available(context: &mut Context) {
 /// Progress is to be further than ever before; what fails and is launched again stands still.
 fn note_progress(context: &mut Context, buckets: &Buckets) {
     let (now, state) = (context.now, &mut context.state);
-    let Some(version) = state.versions.get(&state.desired) else {
+    if state.is_frozen() {
         return;
-    };
-    let min_healthy = version.settings.min_healthy_seconds;
+    }
+    let min_healthy = state.min_healthy_seconds(state.desired);
     let rank = |id: &ReplicaId| {
         let replica = state.replicas.get(id);
         replica.map_or(0, |replica| replica.progress_rank(now, min_healthy))
@@ -154,11 +213,17 @@ fn launch_new(context: &mut Context, buckets: &Buckets) {
     let Some(version) = context.state.version(desired) else {
         return;
     };
-    if version.failure.is_some() || !version.backoff.allows(context.now) {
+    let waits = version.failure.is_some() || !version.backoff.allows(context.now);
+    if waits || context.state.is_frozen() {
         return;
     }
     let there = count(&buckets.new).saturating_add(buckets.adopting);
-    launch(context, desired, buckets.target.saturating_sub(there));
+    let missing = buckets.target.saturating_sub(there);
+    // What must be made up for of the old version goes first.
+    let room = buckets
+        .room()
+        .saturating_sub(buckets.owed(count(&buckets.old)));
+    launch(context, desired, missing.min(room));
 }
 
 fn drop_surplus_new(context: &mut Context, buckets: &Buckets) {
@@ -205,7 +270,8 @@ pub(super) fn repair(context: &mut Context, version: Option<Version>, missing: u
     };
     let known = context.state.version(version);
     let allowed = known.is_some_and(|version| version.backoff.allows(context.now));
-    if allowed && missing > 0 && context.state.rollout_in_progress().is_some() {
+    let owes = context.state.rollout_in_progress().is_some() || context.state.is_frozen();
+    if allowed && missing > 0 && owes {
         context.state.traffic.insert(version);
         launch(context, version, missing);
     }
@@ -245,12 +311,7 @@ pub(crate) fn end_replica(context: &mut Context, id: ReplicaId, why: &str) {
 /// then the lowest version, then the fewest requests in flight, then the youngest.
 pub(super) fn scale_down_order(context: &Context, ids: &[ReplicaId]) -> Vec<ReplicaId> {
     let state = &context.state;
-    let available = |replica: &Replica| {
-        let version = state.version(replica.version);
-        version.is_some_and(|version| {
-            replica.is_available(context.now, version.settings.min_healthy_seconds)
-        })
-    };
+    let available = |replica: &Replica| state.is_available(replica, context.now);
     let replicas = ids.iter().filter_map(|id| state.replicas.get(id));
     let mut replicas: Vec<&Replica> = replicas.filter(|replica| replica.is_live()).collect();
     replicas.sort_by_key(|replica| {
@@ -275,6 +336,9 @@ fn complete(context: &mut Context) {
         return;
     };
     let (proven, failed) = (version.ever_ready, version.failure.is_some());
+    if context.state.is_frozen() {
+        return;
+    }
     if !buckets.old.is_empty() || buckets.available_new < buckets.target {
         return;
     }

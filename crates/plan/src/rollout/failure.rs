@@ -1,7 +1,7 @@
 //! When a version has failed, and what follows. Never worse: nothing that serves is taken down for
 //! it.
 
-use super::converge::end_replica;
+use super::converge::{count, end_replica, floor};
 use super::{Outcome, UpdateMode};
 use crate::Replica;
 use crate::context::Context;
@@ -31,6 +31,14 @@ pub(crate) fn own_fault(context: &mut Context, id: ReplicaId) {
     };
     version.backoff.fail(now, lived, &seed);
     let proven = version.ever_ready;
+    // Nothing is judged while the update stands still; what is wrong shows again once it goes on.
+    let is_paused = context
+        .state
+        .rollout_in_progress()
+        .is_some_and(|rollout| rollout.paused_at.is_some());
+    if is_paused {
+        return;
+    }
     // What is trusted is launched again after a while, even when an update only changed its number.
     if number != context.state.desired || context.state.trusted == Some(number) {
         return;
@@ -57,6 +65,9 @@ pub(crate) fn progress_deadline(context: &mut Context) {
     let Some(rollout) = context.state.rollout_in_progress() else {
         return;
     };
+    if rollout.paused_at.is_some() {
+        return;
+    }
     let awake_since = context.state.awake.since.unwrap_or(rollout.progress_at);
     let (number, progress_at) = (rollout.version, rollout.progress_at.max(awake_since));
     let Some(version) = context.state.version(number) else {
@@ -77,12 +88,23 @@ pub(crate) fn progress_deadline(context: &mut Context) {
         .map(|seen| format!("; last seen: {seen}"))
         .unwrap_or_default();
     let reason = format!("no progress for {limit}s{seen}");
-    if context.state.trusted == Some(number) {
-        // Only the number of replicas could not be had: the version itself is as good as before.
-        end_rollout(context, number, reason, Some(number));
+    if context.state.trusted == Some(number) || stands_alone(context, number) {
+        // Only the number of replicas could not be had: the version itself is good.
+        trust(context, number);
+        end_rollout(context, number, reason, Some(number), false);
     } else {
         fail_version(context, number, reason, None);
     }
+}
+
+/// Whether nothing but this version is left, and as much of it is available as the one before had to give.
+fn stands_alone(context: &Context, number: Version) -> bool {
+    let state = &context.state;
+    let others = context.live_where(|replica| replica.version != number);
+    let available = context.live_where(|replica| state.is_available(replica, context.now));
+    others.is_empty()
+        && !available.is_empty()
+        && count(&available) >= floor(context, state.target())
 }
 
 /// Gives up the desired version and goes back to the trusted one, if there is one.
@@ -93,13 +115,14 @@ pub(super) fn fail_version(
     replica_id: Option<ReplicaId>,
 ) {
     let now = context.now;
-    let back_to = context.state.trusted.filter(|trusted| *trusted != number);
+    let good = context.state.trusted.filter(|trusted| *trusted != number);
     let Some(version) = context.version_mut(number) else {
         return;
     };
     if version.failure.is_some() {
         return;
     }
+    let undoes = version.settings.auto_rollback;
     version.failure = Some(VersionFailure {
         at: now,
         reason: reason.clone(),
@@ -112,14 +135,28 @@ pub(super) fn fail_version(
         Some(number),
         message,
     );
-    end_rollout(context, number, reason, back_to);
-    if let Some(trusted) = back_to {
-        go_back(context, number, trusted);
+    let is_updating = context
+        .state
+        .rollout_in_progress()
+        .is_some_and(|rollout| rollout.version == number);
+    let stays = !undoes && is_updating && good.is_some();
+    let back_to = good.filter(|_| !stays);
+    end_rollout(context, number, reason, back_to, stays);
+    if stays {
+        drop_useless(context, number);
+    } else if let Some(trusted) = back_to {
+        give_back(context, number, trusted);
     }
 }
 
 /// Ends the rollout of a version as failed, if it is the last one.
-fn end_rollout(context: &mut Context, number: Version, reason: String, back_to: Option<Version>) {
+fn end_rollout(
+    context: &mut Context,
+    number: Version,
+    reason: String,
+    back_to: Option<Version>,
+    stays: bool,
+) {
     let at = context.now;
     let rollout = context.state.rollout.as_mut();
     let Some(rollout) = rollout.filter(|rollout| rollout.version == number) else {
@@ -130,19 +167,23 @@ fn end_rollout(context: &mut Context, number: Version, reason: String, back_to: 
         at,
         reason,
         back_to,
+        stays,
     });
-    let next = back_to.map_or(
-        "there is no good version to go back to".to_owned(),
-        |version| format!("version {version} serves on"),
-    );
+    let next = match (back_to, stays) {
+        (Some(version), _) => format!("version {version} serves on"),
+        (None, true) => "it stays as it is".to_owned(),
+        (None, false) => "there is no good version to go back to".to_owned(),
+    };
     let message = format!("the update to version {number} has failed; {next}");
     context.tell(HappeningKind::RolloutFailed, None, Some(number), message);
 }
 
 /// From now on repairs use this version, and failures return to it.
 pub(super) fn trust(context: &mut Context, number: Version) {
+    let now = context.now;
     context.state.trusted = Some(number);
     if let Some(version) = context.version_mut(number) {
+        version.trusted_at.get_or_insert(now);
         version.failure = None;
     }
 }
@@ -166,7 +207,6 @@ pub(super) fn fall_back(context: &mut Context) {
     let Some(good) = serving.map(|replica| replica.version).max() else {
         return;
     };
-    trust(context, good);
     if let Some(Outcome::Failed { back_to, .. }) = context
         .state
         .rollout
@@ -175,11 +215,12 @@ pub(super) fn fall_back(context: &mut Context) {
     {
         *back_to = Some(good);
     }
-    go_back(context, failed, good);
+    give_back(context, failed, good);
 }
 
-fn go_back(context: &mut Context, failed: Version, trusted: Version) {
-    let had_traffic = context.state.traffic.contains(&failed);
+/// The trusted version is desired again, and takes back what another one had got of it.
+pub(super) fn give_back(context: &mut Context, failed: Version, trusted: Version) {
+    trust(context, trusted);
     context.state.desired = trusted;
     if let Some(policy) = context
         .state
@@ -198,12 +239,7 @@ fn go_back(context: &mut Context, failed: Version, trusted: Version) {
             }
         }
     }
-    // Those that serve nobody end at once; those that do stay until they are replaced.
-    let serves = |replica: &Replica| had_traffic && replica.is_ready();
-    let useless = context.live_where(|replica| replica.version == failed && !serves(replica));
-    for id in useless {
-        end_replica(context, id, &format!("version {failed} has failed"));
-    }
+    drop_useless(context, failed);
     let updates_whole =
         context.state.rollout.as_ref().is_some_and(|rollout| {
             rollout.version == failed && rollout.mode == UpdateMode::BlueGreen
@@ -220,4 +256,15 @@ fn go_back(context: &mut Context, failed: Version, trusted: Version) {
         context.state.traffic.clear();
     }
     context.state.traffic.insert(trusted);
+}
+
+/// Replicas of a version that is given up: those that serve nobody end at once; those that do stay
+/// until they are replaced.
+fn drop_useless(context: &mut Context, failed: Version) {
+    let had_traffic = context.state.traffic.contains(&failed);
+    let serves = |replica: &Replica| had_traffic && replica.is_ready();
+    let useless = context.live_where(|replica| replica.version == failed && !serves(replica));
+    for id in useless {
+        end_replica(context, id, &format!("version {failed} is given up"));
+    }
 }

@@ -8,15 +8,29 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
     let desired = context.state.desired;
     context.state.traffic.insert(desired);
     let old = count(&buckets.old);
+    if context.state.is_frozen() {
+        return stand_still(context, buckets);
+    }
     let serving = buckets.available_new.saturating_add(old);
-    let surplus = serving.saturating_sub(buckets.target);
+    let surplus = serving.saturating_sub(buckets.least());
     for id in scale_down_order(context, &buckets.old)
         .into_iter()
         .take(surplus as usize)
     {
         end_replica(context, id, &format!("version {desired} takes its place"));
     }
-    let held = buckets.settled_new.saturating_add(old);
-    let missing = buckets.floor.saturating_sub(held);
-    repair(context, context.state.trusted, missing);
+    repair(context, context.state.trusted, buckets.owed(old));
+}
+
+/// The update stands still: nothing is replaced. The good version follows the target, and makes up
+/// for what is lost of either.
+fn stand_still(context: &mut Context, buckets: &Buckets) {
+    let old = count(&buckets.old);
+    let surplus = old.saturating_sub(buckets.target);
+    let order = scale_down_order(context, &buckets.old);
+    for id in order.into_iter().take(surplus as usize) {
+        end_replica(context, id, "fewer replicas are wanted");
+    }
+    let kept = old.saturating_sub(surplus);
+    repair(context, context.state.trusted, buckets.owed(kept));
 }

@@ -23,6 +23,7 @@ pub(crate) fn update(context: &mut Context, version: &VersionState) {
     let message = format!("version {number} is accepted ({})", version.mode.as_str());
     context.tell(HappeningKind::VersionAccepted, None, Some(number), message);
     trust_what_serves(context);
+    let from = context.state.trusted.or(Some(context.state.desired));
     let superseded = supersede(context, number);
     context.state.versions.insert(number, version.clone());
     context.state.desired = number;
@@ -31,18 +32,13 @@ pub(crate) fn update(context: &mut Context, version: &VersionState) {
     if let Some(old) = superseded {
         drop_superseded(context, old);
     }
+    // What stood by is either taken over by now, or not needed any more.
+    context.state.warm = None;
     context.state.rollout = Some(Rollout {
-        version: number,
-        mode: version.mode,
-        started_at: context.now,
-        progress_at: context.now,
-        furthest: 0,
-        most_available: 0,
-        late_failures: 0,
         adopting,
-        outcome: None,
+        ..Rollout::new(number, version.mode, from, context.now)
     });
-    if version.mode == UpdateMode::Rolling {
+    if version.mode != UpdateMode::BlueGreen {
         context.state.traffic.insert(number);
     }
 }
@@ -61,7 +57,7 @@ fn trust_what_serves(context: &mut Context) {
 }
 
 /// Ends the rollout in progress, if any, and names the version it was to bring.
-fn supersede(context: &mut Context, by: Version) -> Option<Version> {
+pub(super) fn supersede(context: &mut Context, by: Version) -> Option<Version> {
     let at = context.now;
     let rollout = context
         .state
@@ -76,7 +72,7 @@ fn supersede(context: &mut Context, by: Version) -> Option<Version> {
 }
 
 /// Launches of the superseded version are cancelled; what serves stays until it is replaced.
-fn drop_superseded(context: &mut Context, old: Version) {
+pub(super) fn drop_superseded(context: &mut Context, old: Version) {
     if context.state.trusted == Some(old) {
         return;
     }
@@ -91,7 +87,7 @@ fn drop_superseded(context: &mut Context, old: Version) {
 /// Gives running replicas that already are what the version asks for its number. Those that serve
 /// while the readiness probe changes keep their old number until they have passed the new probe
 /// once: a wrong probe must not take a healthy service down.
-fn reuse(context: &mut Context, version: &VersionState) -> BTreeMap<ReplicaId, u32> {
+pub(super) fn reuse(context: &mut Context, version: &VersionState) -> BTreeMap<ReplicaId, u32> {
     let number = version.version;
     let same = context.live_where(|replica| {
         let old = context.state.version(replica.version);

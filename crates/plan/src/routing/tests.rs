@@ -11,6 +11,7 @@ fn table() -> RoutingTable {
         load_balancer: LoadBalancer::default(),
         tls: None,
         api_keys: None,
+        split: None,
         upstreams: vec![Upstream {
             replica_id: 3,
             version: 2,

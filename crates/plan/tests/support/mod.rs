@@ -37,6 +37,10 @@ pub(crate) struct World {
     working: bool,
     in_force: Generation,
     pub(crate) tables: u32,
+    /// Machines there are; `None`: as many as anybody wants.
+    pub(crate) room: Option<usize>,
+    /// What was said to those who steered.
+    pub(crate) answers: Vec<String>,
     pub(crate) launched: Vec<(ReplicaId, Version)>,
     pub(crate) collected: Vec<Version>,
     pub(crate) forgotten: u32,
@@ -56,6 +60,7 @@ pub(crate) fn spec(policy: ReplicaPolicy) -> ServiceSpec {
         port: 8081,
         tls: None,
         auth: spec::Auth::None,
+        update: spec::Update::default(),
     }
 }
 
@@ -68,13 +73,14 @@ pub(crate) fn version(
 ) -> VersionState {
     VersionState {
         version: number,
-        settings: UpdateSettings::defaults(&spec),
+        settings: UpdateSettings::of(&spec),
         spec,
         task_hash: content.to_owned(),
         use_spot: false,
         mode,
         accepted_at: now,
         ever_ready: false,
+        trusted_at: None,
         failure: None,
         backoff: plan::backoff::Backoff::default(),
     }
@@ -103,6 +109,8 @@ impl World {
             working: false,
             in_force: 0,
             tables: 0,
+            room: None,
+            answers: Vec::new(),
             launched: Vec::new(),
             collected: Vec::new(),
             forgotten: 0,
@@ -123,6 +131,34 @@ impl World {
         self.behaviours.insert(number, how);
         let version = Box::new(version(number, content, spec, mode, self.now));
         self.tell(&Event::Update { version });
+    }
+
+    /// What a user does with an update. Whether it changes anything is as was answered.
+    pub(crate) fn steer(&mut self, event: &Event) {
+        let answer = plan::steering::answer(&self.state, event);
+        let before = self.state.clone();
+        self.tell(event);
+        let changed = match answer {
+            Ok(answer) => {
+                let sign = if answer.changed { "=" } else { "~" };
+                self.answers.push(format!("{sign} {}", answer.message));
+                answer.changed
+            }
+            Err(refusal) => {
+                self.answers.push(format!("! {refusal}"));
+                false
+            }
+        };
+        let steered = |state: &ServiceState| {
+            let rollout = state.rollout.as_ref();
+            let rollout = rollout.map(|r| (r.version, r.paused_at, r.hurried, r.outcome.clone()));
+            (state.desired, rollout)
+        };
+        assert_eq!(
+            changed,
+            steered(&before) != steered(&self.state),
+            "{event:?}"
+        );
     }
 
     /// Steps, checks, and does what is owed and due.
@@ -194,6 +230,7 @@ impl World {
                 self.in_force = table.generation;
                 self.acknowledge();
             }
+            Action::Verify { .. } | Action::RestartInPlace { .. } => {}
             Action::Withdraw => self.tell(&Event::Withdrawn),
             Action::CollectVersion { version } => self.collected.push(version),
             Action::Forget => self.forgotten += 1,
@@ -206,6 +243,9 @@ impl World {
         let refusal = match behaviour {
             Behaviour::Refused => Some((ErrorClass::UserFault, "there is no such image")),
             Behaviour::NoRoom => Some((ErrorClass::NoCapacity, "no room")),
+            _ if self.room.is_some_and(|room| self.machines.len() >= room) => {
+                Some((ErrorClass::NoCapacity, "no machine is free"))
+            }
             _ => None,
         };
         if let Some((class, message)) = refusal {

@@ -24,6 +24,7 @@ fn table(generation: Generation, replicas: &[ReplicaId]) -> RoutingTable {
         load_balancer: spec::LoadBalancer::default(),
         tls: None,
         api_keys: None,
+        split: None,
         upstreams: upstreams.collect(),
     }
 }

@@ -26,9 +26,9 @@ mod overload;
 mod processes;
 mod queue;
 mod relayed;
-
 mod selection;
 mod settings;
+mod split;
 mod succession;
 mod support;
 mod timeouts;

@@ -82,6 +82,7 @@ pub(crate) fn numbered_table(
         },
         tls: None,
         api_keys: None,
+        split: None,
         upstreams: upstreams.collect(),
     }
 }

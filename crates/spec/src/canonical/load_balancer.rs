@@ -3,7 +3,6 @@
 use serde_json::{Value as Json, json};
 
 use super::Object;
-use crate::decode::json_number;
 use crate::load_balancer::{LoadBalancer, Queue, SessionAffinity};
 
 impl LoadBalancer {
@@ -93,15 +92,6 @@ impl SessionAffinity {
         match self {
             Self::Header(name) => json!({ "header": name }),
             Self::Cookie(name) => json!({ "cookie": name }),
-        }
-    }
-}
-
-impl Object {
-    /// A number, if it is not the default.
-    fn put_number(&mut self, key: &str, number: f64, default: f64) {
-        if number != default {
-            self.put(key, json_number(number));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `service:` → [`ServiceSpec`], but for the port, which may have to be found in `resources`.
 
 use super::probe::{Least, bounded};
-use super::{Nulls, Section, Sink, count, load_balancer, probe, unknown_word, word};
+use super::{Nulls, Section, Sink, count, load_balancer, probe, unknown_word, update, word};
 use crate::node::{Node, Value};
 use crate::service::{
     Auth, LoadBalancingPolicy, ReplicaPolicy, ServiceSpec, SpotPlacer, TargetQps, Tls,
@@ -37,6 +37,7 @@ pub(crate) fn decode<'n>(sink: &mut Sink<'_>, node: &'n Node) -> Option<Decoded<
     check_affinity(sink, &section, load_balancing_policy);
     let auth = auth(sink, &section);
     let tls = section.get("tls").and_then(|node| tls(sink, node));
+    let update = update::decode(sink, section.get("update"));
     let port = section.get("ports");
     let number = port.map(|node| count(sink, node, "service.ports", 1, u32::from(u16::MAX)));
     let spec = ServiceSpec {
@@ -50,6 +51,7 @@ pub(crate) fn decode<'n>(sink: &mut Sink<'_>, node: &'n Node) -> Option<Decoded<
             .unwrap_or(0),
         tls,
         auth,
+        update,
     };
     let policy = section.get("replica_policy");
     Some(Decoded {

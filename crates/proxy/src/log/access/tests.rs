@@ -65,6 +65,7 @@ fn endpoint(logs: LogSender, access_log: bool) -> (Rc<Endpoint>, Upstream) {
         },
         tls: None,
         api_keys: None,
+        split: None,
         upstreams: vec![upstream.clone()],
     };
     let signals = Signals {

@@ -1,0 +1,180 @@
+//! Fields of `service.update`.
+
+use super::{Field, honoured};
+
+pub(super) const FIELDS: &[Field] = &[
+    honoured(
+        "service.update",
+        "mapping",
+        "",
+        "How a version gives way to the next; changing it replaces nothing",
+    ),
+    honoured(
+        "service.update.mode",
+        "`rolling`, `blue_green`, `canary` or `in_place`",
+        "rolling",
+        "How replicas are replaced; `--mode` goes before it",
+    ),
+    honoured(
+        "service.update.max_surge",
+        "integer, 0 to 10000, a share such as `25%`, or `auto`",
+        "100%",
+        "Replicas there may be beyond those wanted meanwhile, shares rounded up; `auto` is as many as there is room for",
+    ),
+    honoured(
+        "service.update.max_unavailable",
+        "integer, 0 to 10000, or a share such as `25%`; not 0 where `max_surge` is 0",
+        "0",
+        "Replicas that may be missing meanwhile, shares rounded down",
+    ),
+    honoured(
+        "service.update.min_healthy_seconds",
+        "number, at least 0",
+        "10",
+        "How long a replica must be ready without a break to count",
+    ),
+    honoured(
+        "service.update.progress_deadline_seconds",
+        "number greater than `min_healthy_seconds`",
+        "initial delay + 600",
+        "How long an update may get no further before it has failed",
+    ),
+    honoured(
+        "service.update.drain_timeout_seconds",
+        "number, at least 0",
+        "600",
+        "How long requests in flight may keep a replica that is to be stopped",
+    ),
+    honoured(
+        "service.update.auto_rollback",
+        "boolean",
+        "true",
+        "Whether what was good before is brought back when an update fails",
+    ),
+    honoured(
+        "service.update.undo_window_seconds",
+        "number, at least 0",
+        "0",
+        "How long the old version is kept warm after the traffic has moved (`blue_green`, `canary`)",
+    ),
+    honoured(
+        "service.update.canary",
+        "mapping",
+        "",
+        "How traffic moves in a canary",
+    ),
+    honoured(
+        "service.update.canary.steps",
+        "list of 1 to 100 mappings, with rising weights",
+        "one step of 10 until promoted",
+        "One after the other; after the last the rest of the traffic follows",
+    ),
+    honoured(
+        "service.update.canary.steps[].weight",
+        "number greater than 0, at most 100; required",
+        "",
+        "Share of requests that the new version gets, in percent",
+    ),
+    honoured(
+        "service.update.canary.steps[].pause_seconds",
+        "number, at least 0; this or `until`",
+        "",
+        "How long the step lasts",
+    ),
+    honoured(
+        "service.update.canary.steps[].until",
+        "`promoted`; this or `pause_seconds`",
+        "",
+        "The step lasts until `sky serve promote`",
+    ),
+    honoured(
+        "service.update.canary.header",
+        "mapping",
+        "",
+        "Requests with this header go to the new version whatever the weight",
+    ),
+    honoured(
+        "service.update.canary.header.name",
+        "name of an HTTP header; required",
+        "",
+        "Its name",
+    ),
+    honoured(
+        "service.update.canary.header.value",
+        "string; required",
+        "",
+        "What its value must be",
+    ),
+    honoured(
+        "service.update.canary.cookie",
+        "mapping",
+        "",
+        "Requests with this cookie go to the new version whatever the weight",
+    ),
+    honoured(
+        "service.update.canary.cookie.name",
+        "name of a cookie; required",
+        "",
+        "Its name",
+    ),
+    honoured(
+        "service.update.canary.cookie.value",
+        "string; required",
+        "",
+        "What its value must be",
+    ),
+    honoured(
+        "service.update.canary.analysis",
+        "mapping",
+        "",
+        "When the new version is found worse than the old one over the same minutes, and undone",
+    ),
+    honoured(
+        "service.update.canary.analysis.max_error_increase",
+        "number, at least 0, less than 1",
+        "0.01",
+        "How much larger the share of failed requests may be",
+    ),
+    honoured(
+        "service.update.canary.analysis.max_latency_ratio",
+        "number, at least 1",
+        "not looked at",
+        "How many times as long requests may take, median and 95th percentile",
+    ),
+    honoured(
+        "service.update.canary.analysis.max_ttfb_ratio",
+        "number, at least 1",
+        "not looked at",
+        "How many times as long the first byte of an answer may take",
+    ),
+    honoured(
+        "service.update.canary.analysis.min_requests",
+        "integer, at least 1",
+        "100",
+        "Requests that the new version must have answered before anything is concluded",
+    ),
+    honoured(
+        "service.update.canary.analysis.confidence",
+        "number between 0.5 and 1",
+        "0.95",
+        "How sure one must be to find it worse",
+    ),
+    honoured(
+        "service.update.verify",
+        "mapping",
+        "",
+        "A command that a new replica must satisfy before it gets traffic",
+    ),
+    honoured(
+        "service.update.verify.run",
+        "shell text; required",
+        "",
+        "Run on the server with `REPLICA_URL`; it is satisfied by exit code 0",
+    ),
+    honoured(
+        "service.update.verify.timeout_seconds",
+        "number greater than 0",
+        "60",
+        "How long it may take",
+    ),
+];
