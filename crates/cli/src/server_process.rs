@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use api::{Client, ClientError, Health};
+use rustix::fs::{FlockOperation, flock};
 use server::Home;
 
 use crate::failure::Failure;
@@ -135,12 +136,21 @@ pub(crate) async fn stop(client: &Client) -> Result<(), Failure> {
     client.shutdown().await?;
     let begun = Instant::now();
     while begun.elapsed() < STOP_DEADLINE {
-        if client.health().await.is_err() {
+        // It has let go of everything, the proxy among it, when it lets go of its lock.
+        if client.health().await.is_err() && is_unlocked(&home()?)? {
             return Ok(());
         }
         tokio::time::sleep(STOP_POLL).await;
     }
     Err(Failure::Refused("the server does not stop".to_owned()))
+}
+
+fn is_unlocked(home: &Home) -> io::Result<bool> {
+    match fs::File::open(home.server_lock()) {
+        Ok(lock) => Ok(flock(&lock, FlockOperation::NonBlockingLockShared).is_ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 fn not_started(home: &Home, log_start: u64, error: Option<ClientError>) -> Failure {

@@ -19,6 +19,8 @@ use crate::paths::ProxyPaths;
 const REPLACE_LIMIT: Duration = Duration::from_secs(45);
 /// How long a holder may take to go on as another program.
 const RENEW_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may be before that is asked for again.
+const RENEW_RETRY: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A proxy that runs.
@@ -42,7 +44,7 @@ pub enum UpgradeError {
     )]
     NotRenewed(String),
     /// The proxy could not be spoken to.
-    #[error("cannot speak to the proxy")]
+    #[error("it cannot be spoken to: {0}")]
     Socket(#[from] io::Error),
 }
 
@@ -69,19 +71,28 @@ impl RunningProxy {
         command: Vec<String>,
     ) -> Result<Self, UpgradeError> {
         let deadline = Instant::now() + REPLACE_LIMIT;
-        let events = length(&paths.event_log());
-        let mut link = Link::open(paths, deadline)?;
-        let before = link.worker;
-        link.send(&ProxyCommand::ReplaceWorker { words: command })?;
-        link.until_closed(deadline)?;
-        // The socket is the holder's: whoever serves then accepts.
-        let worker = Link::open(paths, deadline)?.worker;
-        if worker == before {
-            let reason = last_event(&paths.event_log(), events, "successor_failed");
-            let reason = reason.unwrap_or_else(|| "another controller came in between".to_owned());
-            return Err(UpgradeError::Stays(reason));
+        let log = paths.event_log();
+        let events = length(&log);
+        loop {
+            let mut link = Link::open(paths, deadline)?;
+            let before = link.worker;
+            let words = command.clone();
+            link.send(&ProxyCommand::ReplaceWorker { words })?;
+            link.until_closed(deadline)?;
+            // The socket is the holder's: whoever serves then accepts.
+            let worker = Link::open(paths, deadline)?.worker;
+            if worker != before {
+                return Ok(Self { worker, ..self });
+            }
+            if let Some(reason) = last_event(&log, events, "successor_failed") {
+                return Err(UpgradeError::Stays(reason));
+            }
+            // Another controller has come in between, so the command was not heard.
+            if Instant::now() > deadline {
+                let reason = "other controllers came in between".to_owned();
+                return Err(UpgradeError::Stays(reason));
+            }
         }
-        Ok(Self { worker, ..self })
     }
 
     /// Lets the holder go on as the program that `command` starts; it stays the same process. Blocks.
@@ -97,12 +108,19 @@ impl RunningProxy {
         let log = paths.event_log();
         let events = length(&log);
         let deadline = Instant::now() + RENEW_LIMIT;
-        let mut link = Link::open(paths, deadline)?;
-        link.send(&ProxyCommand::RenewHolder { words: command })?;
+        let mut asked: Option<(Instant, Link)> = None;
         while last_event(&log, events, "holder_renewed").is_none() {
             let failure = last_event(&log, events, "holder_not_renewed");
             if failure.is_some() || Instant::now() > deadline {
                 return Err(UpgradeError::NotRenewed(log.display().to_string()));
+            }
+            // Once more where another controller has come in between; it does no harm if it was heard.
+            let is_due = |(at, _): &(Instant, Link)| at.elapsed() > RENEW_RETRY;
+            if asked.as_ref().is_none_or(is_due) {
+                let mut link = Link::open(paths, deadline)?;
+                let words = command.clone();
+                link.send(&ProxyCommand::RenewHolder { words })?;
+                asked = Some((Instant::now(), link));
             }
             thread::sleep(POLL);
         }
@@ -125,9 +143,18 @@ struct Link {
 }
 
 impl Link {
-    /// Connects and reads the first report.
+    /// Connects and reads the first report; once more where another controller has come in between.
     fn open(paths: &ProxyPaths, deadline: Instant) -> io::Result<Self> {
-        let stream = UnixStream::connect(paths.socket())?;
+        loop {
+            let stream = UnixStream::connect(paths.socket())?;
+            match Self::greet(stream, deadline) {
+                Err(_) if Instant::now() < deadline => thread::sleep(POLL),
+                link => return link,
+            }
+        }
+    }
+
+    fn greet(stream: UnixStream, deadline: Instant) -> io::Result<Self> {
         stream.set_read_timeout(Some(left(deadline)))?;
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
@@ -143,7 +170,11 @@ impl Link {
 
     fn send(&mut self, command: &ProxyCommand) -> io::Result<()> {
         let line = format!("{}\n", serde_json::to_string(command)?);
-        self.reader.get_mut().write_all(line.as_bytes())
+        // One that has been cut off meanwhile is read to its end as well.
+        match self.reader.get_mut().write_all(line.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
     }
 
     /// Reads until the worker lets go of its controller.
@@ -152,10 +183,15 @@ impl Link {
             .get_ref()
             .set_read_timeout(Some(left(deadline)))?;
         let mut line = String::new();
-        while self.reader.read_line(&mut line)? > 0 {
+        loop {
             line.clear();
+            match self.reader.read_line(&mut line) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
     }
 }
 

@@ -55,6 +55,8 @@ pub struct MixedReport {
 struct KindTally {
     sent: u64,
     slowest: Duration,
+    /// When that was sent.
+    slowest_sent: Option<Instant>,
 }
 
 /// A request that was not answered rightly.
@@ -155,7 +157,10 @@ impl Shared {
         let mut tally = self.tally.lock().expect("no panic");
         let of_kind = tally.kinds.entry(order.kind).or_default();
         of_kind.sent += 1;
-        of_kind.slowest = of_kind.slowest.max(done - sent);
+        if of_kind.slowest < done - sent {
+            of_kind.slowest = done - sent;
+            of_kind.slowest_sent = Some(sent);
+        }
         if let Err(broken) = outcome {
             tally.failures.push(Failure {
                 kind: order.kind,

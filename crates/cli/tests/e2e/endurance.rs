@@ -136,7 +136,10 @@ impl Endurance {
         for number in 0..self.size.changes {
             self.change(number).await;
             if upgrades.contains(&number) {
+                let at = begun.elapsed().as_secs_f64();
                 self.upgrade();
+                let end = begun.elapsed().as_secs_f64();
+                println!("e2e endurance: upgraded between {at:.3} s and {end:.3} s");
             }
             if kills.contains(&number) {
                 self.kill_a_replica().await;

@@ -60,6 +60,17 @@ fn commands_on_the_wire() {
         &ProxyCommand::Withdraw { service: service() },
         json!({"command": "withdraw", "service": "web"}),
     );
+    let words = vec!["/bin/sky".to_owned(), "proxy".to_owned()];
+    is_written(
+        &ProxyCommand::ReplaceWorker {
+            words: words.clone(),
+        },
+        json!({"command": "replace_worker", "words": ["/bin/sky", "proxy"]}),
+    );
+    is_written(
+        &ProxyCommand::RenewHolder { words },
+        json!({"command": "renew_holder", "words": ["/bin/sky", "proxy"]}),
+    );
 }
 
 #[test]

@@ -37,7 +37,9 @@ impl ControllerLink {
         let (read, write) = stream.into_split();
         let (reports, queue) = mpsc::channel(REPORT_QUEUE);
         let reader = tokio::spawn(async move {
-            if let Err(error) = read_commands(id, read, &inputs).await {
+            if let Err(error) = read_commands(id, read, &inputs).await
+                && error.kind() == io::ErrorKind::InvalidData
+            {
                 let _ = inputs.send((id, Input::Garbled(error.to_string()))).await;
             }
             let _ = inputs.send((id, Input::Closed)).await;

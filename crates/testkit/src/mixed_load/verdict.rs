@@ -52,6 +52,8 @@ struct Row {
     truncated: u64,
     excused: u64,
     slowest: Duration,
+    /// When that was sent, from the beginning.
+    slowest_at: Duration,
 }
 
 impl MixedReport {
@@ -62,6 +64,9 @@ impl MixedReport {
         let row = |kind: &super::KindTally| Row {
             sent: kind.sent,
             slowest: kind.slowest,
+            slowest_at: kind
+                .slowest_sent
+                .map_or(Duration::ZERO, |sent| sent - self.begun),
             ..Row::default()
         };
         let rows = self.kinds.iter().map(|(kind, tally)| (*kind, row(tally)));
@@ -183,19 +188,20 @@ impl fmt::Display for Verdict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "\n{:<24}{:>9}{:>8}{:>11}{:>9}{:>11}",
-            "KIND", "COUNT", "FAILED", "TRUNCATED", "EXCUSED", "SLOWEST"
+            "\n{:<24}{:>9}{:>8}{:>11}{:>9}{:>11}{:>14}",
+            "KIND", "COUNT", "FAILED", "TRUNCATED", "EXCUSED", "SLOWEST", "SENT AT"
         )?;
         let mut total = Row::default();
         let line = |formatter: &mut fmt::Formatter<'_>, name: &str, row: &Row| {
             writeln!(
                 formatter,
-                "{name:<24}{:>9}{:>8}{:>11}{:>9}{:>9.3} s",
+                "{name:<24}{:>9}{:>8}{:>11}{:>9}{:>9.3} s{:>12.3} s",
                 row.sent,
                 row.failed,
                 row.truncated,
                 row.excused,
-                row.slowest.as_secs_f64()
+                row.slowest.as_secs_f64(),
+                row.slowest_at.as_secs_f64()
             )
         };
         for (kind, row) in &self.rows {
@@ -204,7 +210,9 @@ impl fmt::Display for Verdict {
             total.failed += row.failed;
             total.truncated += row.truncated;
             total.excused += row.excused;
-            total.slowest = total.slowest.max(row.slowest);
+            if total.slowest < row.slowest {
+                (total.slowest, total.slowest_at) = (row.slowest, row.slowest_at);
+            }
         }
         line(formatter, "all", &total)?;
         writeln!(

@@ -20,6 +20,7 @@ fn failed(kind: Kind, truncated: bool, replica: Option<u32>) -> MixedReport {
     let tally = KindTally {
         sent: 1,
         slowest: 1000 * MILLISECOND,
+        slowest_sent: None,
     };
     MixedReport {
         begun,
