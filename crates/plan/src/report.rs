@@ -2,9 +2,10 @@
 //! JSON carries the data. Everything here is a pure view of the state.
 
 use serde::{Deserialize, Serialize};
+use spec::StepEnd;
 
 use crate::replica::{Replica, Routed};
-use crate::rollout::{NoRoom, Outcome, Rollout};
+use crate::rollout::{NoRoom, Outcome, Rollout, canary};
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
@@ -85,6 +86,19 @@ pub enum WaitingOn {
         /// Seconds until it is stopped all the same.
         remaining_seconds: f64,
     },
+    /// A step of a canary to end.
+    CanaryStep {
+        /// Which one, from 1.
+        step: u32,
+        /// How many there are.
+        steps: u32,
+        /// Share of requests that the new version gets, in percent.
+        weight_percent: f64,
+        /// Seconds that it still takes. `None`: until it is promoted.
+        remaining_seconds: Option<f64>,
+        /// What the analysis waits for, once the time is over.
+        doubt: Option<String>,
+    },
     /// Room for more replicas of the new version beside the old ones.
     Room {
         /// Replicas beyond the number wanted that there is room for.
@@ -136,6 +150,7 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
                 .map(|id| WaitingOn::Adoption { replica: *id }),
         );
     }
+    reasons.extend(canary_step(state, now));
     let live = state.replicas.values().filter(|replica| replica.is_live());
     reasons.extend(
         live.filter(|replica| replica.version == version)
@@ -158,6 +173,23 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
         });
     }
     reasons
+}
+
+/// The step of a canary that is in force.
+fn canary_step(state: &ServiceState, now: Timestamp) -> Option<WaitingOn> {
+    state.rollout_in_progress()?;
+    let (progress, step, steps) = canary::current(state)?;
+    let lasted = (now - progress.since?).as_seconds();
+    Some(WaitingOn::CanaryStep {
+        step: progress.step.saturating_add(1),
+        steps,
+        weight_percent: step.weight_percent,
+        remaining_seconds: match step.until {
+            StepEnd::Seconds(seconds) => Some((seconds - lasted).max(0.0)),
+            StepEnd::Promoted => None,
+        },
+        doubt: progress.doubt.clone(),
+    })
 }
 
 /// Why the newest replica of a version that failed did so.
@@ -302,6 +334,20 @@ impl WaitingOn {
                 "replica {replica}: draining, {in_flight} in flight, at most {}s more",
                 remaining_seconds.ceil()
             ),
+            Self::CanaryStep {
+                step,
+                steps,
+                weight_percent,
+                remaining_seconds,
+                doubt,
+            } => {
+                let until = match (doubt, remaining_seconds) {
+                    (Some(doubt), _) => format!("the analysis: {doubt}"),
+                    (None, Some(seconds)) => format!("{}s more", seconds.ceil()),
+                    (None, None) => "`sky serve promote`".to_owned(),
+                };
+                format!("step {step} of {steps} ({weight_percent} % of requests): {until}")
+            }
             Self::Room { surge, seen } => format!("{}: {seen}", NoRoom::sentence(*surge)),
             Self::Stopping { replica } => format!("replica {replica}: stopping"),
         }
@@ -333,7 +379,7 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
             )
         }
         None => {
-            let (ready, wanted) = (ready(state, version), state.target());
+            let (ready, wanted) = (ready(state, version), wanted_new(state));
             let waits = waiting_on(state, version, now);
             let is_room = |wait: &&WaitingOn| matches!(wait, WaitingOn::Room { .. });
             let first = waits.iter().find(|wait| !is_room(wait)).cloned();
@@ -376,6 +422,12 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
             format!("Update to version {version} ({mode}) was superseded by version {by}")
         }
     }
+}
+
+/// New replicas that are wanted for now.
+fn wanted_new(state: &ServiceState) -> u32 {
+    let target = state.target();
+    canary::current(state).map_or(target, |(_, step, _)| canary::wanted(step, target))
 }
 
 /// What an old replica on its way out waits for.

@@ -384,7 +384,7 @@ proptest! {
         // It lives long enough to be counted on before it dies.
         let deceives = matches!(behaviour, Behaviour::Dies(n) if n >= 10);
         let bad = !matches!(behaviour, Behaviour::Good | Behaviour::Slow(_)) && !deceives;
-        for second in 0..900 {
+        for second in 0..1100 {
             if let Some(stalled) = stalls.get(second % stalls.len().max(1)) {
                 world.proxy_stalls = *stalled;
             }
