@@ -41,6 +41,15 @@ pub enum WaitingOn {
         /// What the last probe saw.
         last_probe_failure: Option<String>,
     },
+    /// Requests in flight on a replica that is to be restarted.
+    Restarting {
+        /// The replica.
+        replica: ReplicaId,
+        /// How many.
+        in_flight: u32,
+        /// Seconds until it is restarted all the same.
+        remaining_seconds: f64,
+    },
     /// The command that a replica must satisfy.
     Verifying {
         /// The replica.
@@ -159,6 +168,7 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
         );
     }
     reasons.extend(canary_step(state, now));
+    reasons.extend(restarting(state, now));
     let live = state.replicas.values().filter(|replica| replica.is_live());
     reasons.extend(
         live.filter(|replica| replica.version == version)
@@ -181,6 +191,20 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
         });
     }
     reasons
+}
+
+/// Replicas that drain before they are restarted.
+fn restarting(state: &ServiceState, now: Timestamp) -> Vec<WaitingOn> {
+    let live = state.replicas.values().filter(|replica| replica.is_live());
+    let drains = live.filter_map(|replica| {
+        let restart = replica.restart.filter(|restart| !restart.asked)?;
+        Some(WaitingOn::Restarting {
+            replica: replica.id,
+            in_flight: state.live.in_flight.get(&replica.id).copied().unwrap_or(0),
+            remaining_seconds: (restart.drain_deadline - now).as_seconds().max(0.0),
+        })
+    });
+    drains.collect()
 }
 
 /// The step of a canary that is in force.
@@ -300,6 +324,14 @@ impl WaitingOn {
                     elapsed_seconds.floor()
                 )
             }
+            Self::Restarting {
+                replica,
+                in_flight,
+                remaining_seconds,
+            } => format!(
+                "replica {replica}: draining before its restart, {in_flight} in flight, at most {}s more",
+                remaining_seconds.ceil()
+            ),
             Self::Verifying {
                 replica,
                 limit_seconds,
