@@ -35,10 +35,12 @@ pub fn step(state: &ServiceState, now: Timestamp, event: &Event) -> Step {
         if context.state.phase == ServicePhase::Running {
             lifecycle::autoscale(&mut context);
             rollout::progress_deadline(&mut context);
+            rollout::canary::advance(&mut context);
             rollout::converge(&mut context);
         }
         route::route(&mut context);
         ending::advance(&mut context);
+        rollout::restart::advance(&mut context);
         ending::prune(&mut context);
     }
     context.into_step()
