@@ -16,6 +16,9 @@ use crate::failure::Failure;
 /// How long a server may take to answer for the first time.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const START_POLL: Duration = Duration::from_millis(20);
+/// How long a server may take to end.
+const STOP_DEADLINE: Duration = Duration::from_secs(40);
+const STOP_POLL: Duration = Duration::from_millis(20);
 /// Lines of its log shown when it does not start.
 const LOG_LINES_SHOWN: usize = 5;
 
@@ -63,7 +66,13 @@ pub(crate) async fn connect_if_used() -> Result<Option<Client>, Failure> {
     }
 }
 
-/// The same without starting a server.
+/// A client to ask about a service: where no server was ever used there is none.
+pub(crate) async fn connect_to(service: &str) -> Result<Client, Failure> {
+    let client = connect_if_used().await?;
+    client.ok_or_else(|| Failure::Refused(format!("Service '{service}' does not exist.")))
+}
+
+/// A client if there is anything to ask about, of a server that may not run.
 pub(crate) fn client_if_used() -> Result<Option<Client>, Failure> {
     let home = home()?;
     Ok(home.database().exists().then(|| Client::new(home.path())))
@@ -73,7 +82,7 @@ fn warn_of_other_version(health: &Health) {
     let ours = env!("CARGO_PKG_VERSION");
     if health.version != ours {
         crate::output::warn(&format!(
-            "the server runs version {}, this is {ours}; run: sky api stop && sky api start",
+            "the server runs version {}, this is {ours}; run: sky api restart",
             health.version
         ));
     }
@@ -119,6 +128,19 @@ pub(crate) async fn start(home: &Home, client: &Client) -> Result<Health, Failur
         }
         tokio::time::sleep(START_POLL).await;
     }
+}
+
+/// Ends the server; replicas and endpoints go on.
+pub(crate) async fn stop(client: &Client) -> Result<(), Failure> {
+    client.shutdown().await?;
+    let begun = Instant::now();
+    while begun.elapsed() < STOP_DEADLINE {
+        if client.health().await.is_err() {
+            return Ok(());
+        }
+        tokio::time::sleep(STOP_POLL).await;
+    }
+    Err(Failure::Refused("the server does not stop".to_owned()))
 }
 
 fn not_started(home: &Home, log_start: u64, error: Option<ClientError>) -> Failure {

@@ -10,6 +10,8 @@ mod canaries;
 mod endurance;
 #[path = "e2e/examples.rs"]
 mod examples;
+#[path = "e2e/explained.rs"]
+mod explained;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/keys.rs"]
@@ -22,7 +24,11 @@ mod metrics;
 mod refusals;
 #[path = "e2e/server.rs"]
 mod server;
+#[path = "e2e/steering.rs"]
+mod steering;
 #[path = "e2e/updates.rs"]
 mod updates;
+#[path = "e2e/upgrades.rs"]
+mod upgrades;
 #[path = "e2e/walkthrough.rs"]
 mod walkthrough;

@@ -270,6 +270,13 @@ fn note_places(replica: &mut Replica, observation: &Observation) {
 
 fn exited(context: &mut Context, id: ReplicaId, exit: &Exit) {
     let reason = exit_sentence(exit);
+    if let Some(replica) = context.state.replicas.get_mut(&id) {
+        let log_tail = Vec::new();
+        replica.exit = Some(Exit {
+            log_tail,
+            ..exit.clone()
+        });
+    }
     if context.set_status(id, ReplicaStatus::Failed, Some(&reason)) {
         ending::begin_now(context, id);
         rollout::own_fault(context, id);

@@ -1,6 +1,8 @@
 //! Why things are as they are, as data and in one sentence. `sky serve status` prints the sentence;
 //! JSON carries the data. Everything here is a pure view of the state.
 
+mod why;
+
 use serde::{Deserialize, Serialize};
 use spec::StepEnd;
 
@@ -11,6 +13,11 @@ use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
 use crate::time::Timestamp;
 use crate::verify::Verification;
+
+pub use why::{Deadline, Why, is_told, why, why_replica};
+
+/// How a probe's failure begins where nothing listens yet: that it is starting says as much.
+const NOTHING_LISTENS: &str = "connection refused";
 
 /// One thing that is being waited for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -293,12 +300,13 @@ impl WaitingOn {
                 replica,
                 elapsed_seconds,
                 limit_seconds,
-                ..
+                last_probe_failure,
             } => {
-                format!(
-                    "replica {replica}: starting, {}s of {limit_seconds}s",
-                    elapsed_seconds.floor()
-                )
+                let elapsed = elapsed_seconds.floor();
+                let seen = last_probe_failure.as_deref();
+                let seen = seen.filter(|seen| !seen.starts_with(NOTHING_LISTENS));
+                let seen = behind(", last probe: ", seen);
+                format!("replica {replica}: starting, {elapsed}s of {limit_seconds}s{seen}")
             }
             Self::Verifying {
                 replica,
@@ -373,6 +381,11 @@ impl WaitingOn {
             Self::Stopping { replica } => format!("replica {replica}: stopping"),
         }
     }
+}
+
+/// What is known, behind what it is; nothing where nothing is known.
+fn behind(what: &str, known: Option<&str>) -> String {
+    known.map_or_else(String::new, |known| format!("{what}{known}"))
 }
 
 /// Replicas of a version that are available.

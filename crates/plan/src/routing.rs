@@ -115,6 +115,17 @@ pub enum ProxyCommand {
         /// Name of the service.
         service: String,
     },
+    /// Let a process that this command starts serve instead, and later ones after it: an upgrade. The connection ends, and
+    /// the next one is to whoever serves then.
+    ReplaceWorker {
+        /// Program and arguments.
+        words: Vec<String>,
+    },
+    /// Let the process that holds the sockets go on as the program that this command starts. Not answered.
+    RenewHolder {
+        /// Program and arguments.
+        words: Vec<String>,
+    },
 }
 
 /// From the proxy to the controller.

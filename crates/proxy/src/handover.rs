@@ -23,11 +23,23 @@ pub(crate) use self::channel::{Channel, MAX_SOCKETS_PER_MESSAGE};
 
 use crate::error::ProxyError;
 
-/// Set for a holder that is started by a worker which has the sockets already.
+/// Set for a holder that is started with sockets: to [`ADOPT_WORKER`] by a worker which has them already, to
+/// [`ADOPT_HOLDER`] by a holder that goes on as another program.
 pub(crate) const ADOPT_VARIABLE: &str = "SKYSERVE_PROXY_ADOPT";
+pub(crate) const ADOPT_WORKER: &str = "1";
+pub(crate) const ADOPT_HOLDER: &str = "holder";
 
-/// A set of listening sockets: those of an endpoint, or the one of the control socket (`None`).
-pub(crate) type ListenerName = Option<SocketAddr>;
+/// A set of listening sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ListenerName {
+    /// The one of the control socket.
+    Control,
+    /// The one on which a worker takes requests of workers that have left.
+    Relay,
+    /// Those of an endpoint.
+    Endpoint(SocketAddr),
+}
 
 /// Requests in flight of one service, for the replicas that have some.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +60,9 @@ pub(crate) struct Carried {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "message")]
 pub(crate) enum WorkerMessage {
+    /// The saved tables are loaded and nothing is served yet; answered by `Serve` once no other worker gives anything to
+    /// a replica.
+    Prepared { process: u32 },
     /// Wants the listeners of this name, `count` of them at least; answered by `Listeners` or
     /// `Refused`.
     Bind { name: ListenerName, count: usize },
@@ -57,15 +72,25 @@ pub(crate) enum WorkerMessage {
     Adopt { name: ListenerName },
     /// Every listener that is needed has been asked for or handed over; others may be closed.
     Ready { process: u32 },
+    /// Wants another worker in its place, and serves on; answered by `Yield` or `Stay`. `command` starts that one, and all
+    /// after it; `None`: what started the others.
+    WantsSuccessor { command: Option<Vec<String>> },
     /// This worker accepts no more and gives no request to a replica any more; these are in flight
-    /// until it ends. The first time this means that another worker is needed.
+    /// until it ends. Another worker is needed, or may serve now.
     Leaving { in_flight: Vec<ServiceLoad> },
+    /// Wants the holder to go on as the program that this command starts, with all that it has.
+    RenewHolder { command: Vec<String> },
+    /// What a newer worker says that this holder does not know is passed over.
+    #[serde(other)]
+    Unknown,
 }
 
 /// From the holder to the worker.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "message")]
 pub(crate) enum HolderMessage {
+    /// No other worker serves: take over.
+    Serve,
     /// Attached are `count` listeners of the name last asked for; `more` are in the next message.
     Listeners { count: usize, more: bool },
     /// The name last asked for cannot be bound.
@@ -74,8 +99,15 @@ pub(crate) enum HolderMessage {
     Released,
     /// A worker before this one still has these in flight; none when it has ended.
     Carried(Carried),
+    /// A successor is prepared: give nothing to replicas any more and say `Leaving`.
+    Yield,
+    /// There is no successor: go on.
+    Stay { reason: String },
     /// Accept no more, finish what is in flight, end.
     Stop,
+    /// What a newer holder says that this worker does not know is passed over.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Starts `command` with `channel` as its standard input.
@@ -92,7 +124,7 @@ pub(crate) fn start_process(
         .stdin(Stdio::from(channel))
         .env_remove(ADOPT_VARIABLE);
     if adopt {
-        command.env(ADOPT_VARIABLE, "1");
+        command.env(ADOPT_VARIABLE, ADOPT_WORKER);
     }
     command.spawn().map_err(ProxyError::Handover)
 }
@@ -105,6 +137,11 @@ pub(crate) fn take_from_stdin() -> Result<OwnedFd, ProxyError> {
         .try_clone_to_owned()
         .map_err(ProxyError::Handover)?;
     let nothing = File::open("/dev/null").map_err(ProxyError::Handover)?;
-    rustix::stdio::dup2_stdin(&nothing).map_err(|error| ProxyError::Handover(error.into()))?;
+    set_stdin(nothing).map_err(ProxyError::Handover)?;
     Ok(channel)
+}
+
+/// Makes this the standard input of the process.
+pub(crate) fn set_stdin(input: impl AsFd) -> std::io::Result<()> {
+    Ok(rustix::stdio::dup2_stdin(input)?)
 }

@@ -10,24 +10,27 @@
 //! - One holder per home directory, by a lock that lasts exactly as long as the process.
 //! - The holder binds and keeps sockets, starts a worker and gives it copies. It reads no request
 //!   and no table.
-//! - A worker that ends, or says that it is leaving, is replaced at once; one that keeps ending at
-//!   once is replaced after growing, capped delays.
+//! - A worker that ends is replaced at once; one that keeps ending at once is replaced after growing, capped delays.
+//! - A worker that wants a successor serves until that one is prepared, and serves on if it never is (`succession`).
 //! - SIGTERM or SIGINT is the orderly end of both: listeners are closed, requests in flight may
 //!   finish.
 //!
 //! # Cold start
 //!
-//! Lock, control socket, worker. The worker asks for what its saved tables need and says when that
-//! is all.
+//! Lock, control socket, worker. The worker loads its saved tables, is told to serve, asks for what they need and says
+//! when that is all.
 //!
 //! # Recovery
 //!
 //! A holder that was killed is started again by the worker, which sends it the sockets before
-//! anything else. A holder that was adopted in this way and loses its worker goes on as if it had
+//! anything else. A holder goes on as another program (`renewal`) when a worker wants that. A holder that was adopted in this way and loses its worker goes on as if it had
 //! started it.
 
 mod leaving;
 mod listeners;
+mod renewal;
+mod succession;
+mod worker_process;
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -37,21 +40,21 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Pid, Signal};
 use serde_json::json;
-use tokio::process::Child;
 use tokio::signal::unix::{self, SignalKind};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::sleep;
 
 use self::leaving::LeavingWorkers;
 use self::listeners::Listeners;
+use self::renewal::Inheritance;
+use self::worker_process::WorkerProcess;
 use crate::error::ProxyError;
 use crate::handover::{
-    self, ADOPT_VARIABLE, Carried, Channel, HolderMessage, ServiceLoad, WorkerMessage,
+    self, ADOPT_HOLDER, ADOPT_VARIABLE, Carried, Channel, HolderMessage, ListenerName, ServiceLoad,
+    WorkerMessage,
 };
 use crate::log::{Event, append_event};
 use crate::paths::ProxyPaths;
-use crate::worker::DRAIN_TIME;
 
 /// A worker that lived this long is not one that keeps dying.
 const STEADY_TIME: Duration = Duration::from_secs(10);
@@ -59,8 +62,6 @@ const STEADY_TIME: Duration = Duration::from_secs(10);
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(100);
 /// Longest delay before a restart.
 const MAX_RESTART_DELAY: Duration = Duration::from_secs(5);
-/// What a stopping worker gets beyond the time in which requests may finish.
-const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// How long an adopted holder waits for the lock of the one that died.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
@@ -76,16 +77,6 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// used.
 pub fn run_holder(paths: &ProxyPaths, worker_command: Vec<OsString>) -> Result<(), ProxyError> {
     paths.prepare()?;
-    let adopted = match std::env::var_os(ADOPT_VARIABLE) {
-        Some(_) => Some(handover::take_from_stdin()?),
-        None => None,
-    };
-    let patience = if adopted.is_some() {
-        LOCK_PATIENCE
-    } else {
-        Duration::ZERO
-    };
-    let _lock = take_lock(paths, patience)?;
     // A session of its own, so that no terminal's hang-up or Ctrl-C reaches it. Fails harmlessly
     // for a process that leads a group already.
     let _ = rustix::process::setsid();
@@ -94,8 +85,8 @@ pub fn run_holder(paths: &ProxyPaths, worker_command: Vec<OsString>) -> Result<(
         .build()
         .map_err(ProxyError::Runtime)?;
     runtime.block_on(async {
-        let mut holder = Holder::new(paths.clone(), worker_command)?;
-        holder.run(adopted).await
+        let (mut holder, worker) = Holder::start(paths.clone(), worker_command).await?;
+        holder.run(worker).await
     })
 }
 
@@ -143,6 +134,8 @@ enum Next {
 }
 
 struct Holder {
+    /// Held as long as the process lives.
+    lock: File,
     paths: ProxyPaths,
     worker_command: Vec<OsString>,
     listeners: Listeners,
@@ -154,20 +147,52 @@ struct Holder {
     quick_deaths: u32,
 }
 
-/// The worker that has the sockets.
-struct Worker {
-    channel: Channel,
-    /// `None` for one that was not started by this holder.
-    child: Option<Child>,
-    process: Option<u32>,
-    started: Instant,
-}
-
 impl Holder {
-    fn new(paths: ProxyPaths, worker_command: Vec<OsString>) -> Result<Self, ProxyError> {
+    /// A holder, and the worker that it has or has started.
+    async fn start(
+        paths: ProxyPaths,
+        worker_command: Vec<OsString>,
+    ) -> Result<(Self, WorkerProcess), ProxyError> {
+        let adopted = match std::env::var_os(ADOPT_VARIABLE) {
+            Some(from) if from == ADOPT_HOLDER => {
+                let inheritance = Inheritance::receive(handover::take_from_stdin()?).await?;
+                return inheritance.into_holder(paths, worker_command);
+            }
+            Some(_) => Some(handover::take_from_stdin()?),
+            None => None,
+        };
+        let patience = if adopted.is_some() {
+            LOCK_PATIENCE
+        } else {
+            Duration::ZERO
+        };
+        let lock = take_lock(&paths, patience)?;
+        let mut holder = Self::new(lock, paths, worker_command)?;
+        let worker = match adopted {
+            Some(channel) => {
+                holder.event("holder_adopted", "took over the sockets of a worker");
+                WorkerProcess::new(channel, None)?
+            }
+            None => {
+                let bound = holder.listeners.bind(ListenerName::Control, 1);
+                bound.map_err(|refusal| refusal.into_error(&holder.paths))?;
+                let detail = format!("home {}", holder.paths.home.display());
+                holder.event("holder_started", detail);
+                holder.start_worker(&holder.worker_command).await?
+            }
+        };
+        Ok((holder, worker))
+    }
+
+    fn new(
+        lock: File,
+        paths: ProxyPaths,
+        worker_command: Vec<OsString>,
+    ) -> Result<Self, ProxyError> {
         let signal = |kind| unix::signal(kind).map_err(ProxyError::Runtime);
         Ok(Self {
-            listeners: Listeners::new(paths.socket()),
+            lock,
+            listeners: Listeners::new(paths.socket(), paths.relay_socket()),
             leaving: LeavingWorkers::new(),
             paths,
             worker_command,
@@ -178,25 +203,15 @@ impl Holder {
         })
     }
 
-    async fn run(&mut self, adopted: Option<OwnedFd>) -> Result<(), ProxyError> {
-        let mut worker = match adopted {
-            Some(channel) => {
-                self.event("holder_adopted", "took over the sockets of a worker");
-                Worker::new(channel, None)?
-            }
-            None => {
-                self.listeners
-                    .bind(None, 1)
-                    .map_err(|refusal| refusal.into_error(&self.paths))?;
-                self.event(
-                    "holder_started",
-                    format!("home {}", self.paths.home.display()),
-                );
-                self.start_worker().await?
-            }
-        };
+    async fn run(&mut self, mut worker: WorkerProcess) -> Result<(), ProxyError> {
         loop {
             match self.next(&worker).await {
+                Next::Message(WorkerMessage::WantsSuccessor { command }, _) => {
+                    match self.hand_over(worker, command).await? {
+                        Some(next) => worker = next,
+                        None => break,
+                    }
+                }
                 Next::Message(WorkerMessage::Leaving { in_flight }, _) => {
                     self.event("worker_leaving", worker.describe());
                     match self.succeed(worker, in_flight).await? {
@@ -204,12 +219,11 @@ impl Holder {
                         None => break,
                     }
                 }
-                Next::Carried(carried) => {
-                    let _ = worker
-                        .channel
-                        .send(&HolderMessage::Carried(carried), &[])
-                        .await;
+                Next::Message(WorkerMessage::RenewHolder { command }, _) => {
+                    let error = self.renew(&worker, &command).await;
+                    self.event("holder_not_renewed", error.to_string());
                 }
+                Next::Carried(carried) => worker.tell(&HolderMessage::Carried(carried)).await,
                 Next::Message(message, sockets) => {
                     // A worker that cannot be answered is about to be noticed as gone.
                     let _ = self.handle(&mut worker, message, sockets).await;
@@ -222,9 +236,7 @@ impl Holder {
                     }
                 }
                 Next::Stop => {
-                    self.event("holder_stopping", worker.describe());
-                    self.listeners.close_all();
-                    worker.stop().await;
+                    self.stop(worker).await;
                     break;
                 }
             }
@@ -233,7 +245,13 @@ impl Holder {
         Ok(())
     }
 
-    async fn next(&mut self, worker: &Worker) -> Next {
+    async fn stop(&mut self, worker: WorkerProcess) {
+        self.event("holder_stopping", worker.describe());
+        self.listeners.close_all();
+        worker.stop().await;
+    }
+
+    async fn next(&mut self, worker: &WorkerProcess) -> Next {
         tokio::select! {
             _ = self.terminate.recv() => Next::Stop,
             _ = self.interrupt.recv() => Next::Stop,
@@ -247,11 +265,15 @@ impl Holder {
 
     async fn handle(
         &mut self,
-        worker: &mut Worker,
+        worker: &mut WorkerProcess,
         message: WorkerMessage,
         sockets: Vec<OwnedFd>,
     ) -> io::Result<()> {
         match message {
+            WorkerMessage::Prepared { process } => {
+                worker.process = Some(process);
+                self.let_serve(worker).await;
+            }
             WorkerMessage::Bind { name, count } => match self.listeners.bind(name, count) {
                 Ok(listeners) => send_listeners(&worker.channel, listeners).await?,
                 Err(refusal) => {
@@ -272,39 +294,45 @@ impl Holder {
                 let text = json!({ "holder": std::process::id(), "worker": process }).to_string();
                 let _ = fs::write(self.paths.pid_file(), format!("{text}\n"));
             }
-            WorkerMessage::Leaving { .. } => {}
+            // These are met where they mean something.
+            WorkerMessage::WantsSuccessor { .. }
+            | WorkerMessage::Leaving { .. }
+            | WorkerMessage::RenewHolder { .. }
+            | WorkerMessage::Unknown => {}
         }
         Ok(())
     }
 
-    async fn start_worker(&mut self) -> Result<Worker, ProxyError> {
+    /// No other worker serves, or has anything in flight that this one was not told of.
+    async fn let_serve(&mut self, worker: &WorkerProcess) {
         self.listeners.forget_asked();
+        worker.tell(&HolderMessage::Serve).await;
+    }
+
+    async fn start_worker(&self, command: &[OsString]) -> Result<WorkerProcess, ProxyError> {
         let (ours, theirs) = Channel::pair().map_err(ProxyError::Handover)?;
-        let child = handover::start_process(&self.worker_command, "worker", theirs, false)?;
-        let worker = Worker::new(ours, Some(child))?;
-        // It reads this before any answer, so it knows before it speaks to a controller.
+        let child = handover::start_process(command, "worker", theirs, false)?;
+        let worker = WorkerProcess::new(ours, Some(child))?;
+        // It reads this before it is told to serve, so it knows before it speaks to a controller.
         for carried in self.leaving.carried() {
-            let _ = worker
-                .channel
-                .send(&HolderMessage::Carried(carried), &[])
-                .await;
+            worker.tell(&HolderMessage::Carried(carried)).await;
         }
         Ok(worker)
     }
 
-    /// A worker in place of one that is leaving; `None` when told to end while waiting.
+    /// A worker in place of one that has left already; `None` when told to end while waiting.
     async fn succeed(
         &mut self,
-        old: Worker,
+        old: WorkerProcess,
         in_flight: Vec<ServiceLoad>,
-    ) -> Result<Option<Worker>, ProxyError> {
-        self.leaving.add(old.channel, old.child, in_flight);
+    ) -> Result<Option<WorkerProcess>, ProxyError> {
+        self.leaving.add(old, in_flight);
         self.quick_deaths = 0;
         self.keep_starting().await
     }
 
     /// A worker in place of one that died; `None` when told to end while waiting.
-    async fn replace(&mut self, dead: &Worker) -> Result<Option<Worker>, ProxyError> {
+    async fn replace(&mut self, dead: &WorkerProcess) -> Result<Option<WorkerProcess>, ProxyError> {
         let steady = dead.started.elapsed() >= STEADY_TIME;
         self.quick_deaths = if steady {
             0
@@ -314,14 +342,14 @@ impl Holder {
         self.keep_starting().await
     }
 
-    async fn keep_starting(&mut self) -> Result<Option<Worker>, ProxyError> {
+    async fn keep_starting(&mut self) -> Result<Option<WorkerProcess>, ProxyError> {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(None),
                 _ = self.interrupt.recv() => return Ok(None),
                 () = sleep(restart_delay(self.quick_deaths)) => {}
             }
-            match self.start_worker().await {
+            match self.start_worker(&self.worker_command).await {
                 Ok(worker) => return Ok(Some(worker)),
                 Err(error @ ProxyError::NoCommand(_)) => return Err(error),
                 // Out of memory or processes: that may pass, and the sockets must be held
@@ -335,7 +363,8 @@ impl Holder {
     }
 
     fn clean_up(&self) {
-        for path in [self.paths.socket(), self.paths.pid_file()] {
+        let paths = &self.paths;
+        for path in [paths.socket(), paths.relay_socket(), paths.pid_file()] {
             let _ = fs::remove_file(path);
         }
         self.event("holder_stopped", "");
@@ -369,48 +398,6 @@ async fn send_listeners(channel: &Channel, listeners: &[OwnedFd]) -> io::Result<
         channel.send(&message, chunk).await?;
     }
     Ok(())
-}
-
-impl Worker {
-    fn new(channel: OwnedFd, child: Option<Child>) -> Result<Self, ProxyError> {
-        let process = child.as_ref().and_then(Child::id);
-        let channel = Channel::new(channel).map_err(ProxyError::Handover)?;
-        Ok(Self {
-            channel,
-            child,
-            process,
-            started: Instant::now(),
-        })
-    }
-
-    fn describe(&self) -> String {
-        self.process.map_or_else(
-            || "worker".to_owned(),
-            |process| format!("worker {process}"),
-        )
-    }
-
-    /// Lets the worker finish, and ends it when it does not.
-    async fn stop(mut self) {
-        let _ = self.channel.send(&HolderMessage::Stop, &[]).await;
-        let gone =
-            async { while let Ok(Some(_)) = self.channel.receive::<serde_json::Value>().await {} };
-        if timeout(DRAIN_TIME + STOP_MARGIN, gone).await.is_ok() {
-            return;
-        }
-        match (&mut self.child, self.process) {
-            (Some(child), _) => {
-                let _ = child.kill().await;
-            }
-            (None, Some(process)) => {
-                // Its end of the channel is still open, so the number is still its own.
-                if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw) {
-                    let _ = rustix::process::kill_process(process, Signal::KILL);
-                }
-            }
-            (None, None) => {}
-        }
-    }
 }
 
 impl listeners::Refusal {

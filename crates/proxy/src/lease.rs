@@ -30,6 +30,8 @@ const FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct ReplicaLoad {
     pub(crate) replica_id: ReplicaId,
     in_flight: AtomicU32,
+    /// Requests that workers before this one have in flight there.
+    carried: AtomicU32,
     /// Not in the table in force. Set and cleared under the lock of the table.
     retired: AtomicBool,
     /// Until when it is suspect, in monotonic microseconds; 0 when it is not.
@@ -48,6 +50,7 @@ impl ReplicaLoad {
         Arc::new(Self {
             replica_id,
             in_flight: AtomicU32::new(0),
+            carried: AtomicU32::new(0),
             retired: AtomicBool::new(false),
             suspect_until: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
@@ -59,6 +62,17 @@ impl ReplicaLoad {
 
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Requests in flight at the replica, those of workers before this one included: what a limit is for.
+    pub(crate) fn occupied(&self) -> u32 {
+        let carried = self.carried.load(Ordering::SeqCst);
+        self.in_flight().saturating_add(carried)
+    }
+
+    /// Workers before this one have so many in flight there.
+    pub(crate) fn set_carried(&self, count: u32) {
+        self.carried.store(count, Ordering::SeqCst);
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -135,7 +149,9 @@ impl Lease {
         let load = view.published.loads.get(index)?;
         view.published.table.upstreams.get(index)?;
         let limit = view.published.settings.max_requests_per_replica;
-        let has_room = load.in_flight.fetch_add(1, Ordering::SeqCst) < limit;
+        let carried = load.carried.load(Ordering::SeqCst);
+        let before = load.in_flight.fetch_add(1, Ordering::SeqCst);
+        let has_room = before.saturating_add(carried) < limit;
         let lease = Self {
             view: Rc::clone(view),
             index,

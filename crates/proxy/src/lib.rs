@@ -18,14 +18,16 @@
 //!   which does nothing else (`holder`), and the *worker*, which serves (`worker`). Each starts
 //!   the other again when it dies and hands it the sockets, so connections wait in the accept queue
 //!   and none is refused.
+//! - *Nobody waits for an upgrade.* A worker serves until its successor is prepared (`holder`), and
+//!   brings to it what still comes (`relay`). Only one gives requests to replicas at any moment.
 //! - *No request is sent twice* unless that is harmless: `forward` knows for every failure
 //!   whether a byte may have reached a replica.
 //!
 //! # Cold start
 //!
 //! The holder takes the lock of the home directory, binds the control socket and starts a worker.
-//! The worker loads the saved tables, asks the holder for the listeners of each endpoint and
-//! serves; then it accepts a controller, which is told what is in force and may push newer tables.
+//! The worker loads the saved tables, is told to serve, asks the holder for the listeners of each
+//! endpoint and serves; then it accepts a controller, which is told what is in force and may push newer tables.
 //!
 //! # Recovery
 //!
@@ -54,6 +56,7 @@ mod own_answer;
 mod paths;
 mod peer;
 mod plain;
+mod relay;
 mod routing;
 mod saved_tables;
 mod selection;
@@ -61,6 +64,7 @@ mod settings;
 mod split;
 mod stream;
 mod tls;
+mod upgrade;
 mod upstream;
 mod waiting;
 mod worker;
@@ -68,4 +72,5 @@ mod worker;
 pub use error::ProxyError;
 pub use holder::run_holder;
 pub use paths::ProxyPaths;
+pub use upgrade::{RunningProxy, UpgradeError};
 pub use worker::{inherited_holder, run_worker};

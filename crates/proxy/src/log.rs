@@ -9,5 +9,5 @@ mod rotating_file;
 mod writer;
 
 pub(crate) use self::access::{AccessLines, Outcome, RequestRecord};
-pub(crate) use self::event::{Event, append_event};
+pub(crate) use self::event::{Event, append_event, format_time};
 pub(crate) use self::writer::{LogSender, LogWriter};

@@ -29,6 +29,12 @@ impl ProxyPaths {
         self.home.join("proxy-metrics.sock")
     }
 
+    /// Where a worker that has left brings requests to the one that serves, mode 0600.
+    #[must_use]
+    pub fn relay_socket(&self) -> PathBuf {
+        self.home.join("proxy-relay.sock")
+    }
+
     /// Locked by the holder as long as it lives; contains its process id.
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {

@@ -13,6 +13,8 @@ pub(crate) struct Peer {
     length: u8,
     /// Whether the connection is encrypted.
     pub(crate) is_tls: bool,
+    /// Whether it is a worker that has left ([`crate::relay`]): it has checked the client's key and said who the client is.
+    pub(crate) is_relay: bool,
 }
 
 impl Peer {
@@ -22,6 +24,7 @@ impl Peer {
             text: [0; MAX_TEXT_BYTES],
             length: 0,
             is_tls,
+            is_relay: false,
         };
         let ip: IpAddr = address.ip().to_canonical();
         let mut rest = &mut peer.text[..];
@@ -32,7 +35,17 @@ impl Peer {
         peer
     }
 
-    /// The address.
+    /// A worker that has left.
+    pub(crate) fn relay() -> Self {
+        Self {
+            text: [0; MAX_TEXT_BYTES],
+            length: 0,
+            is_tls: false,
+            is_relay: true,
+        }
+    }
+
+    /// The address; empty for a worker.
     pub(crate) fn text(&self) -> &[u8] {
         self.text
             .get(..usize::from(self.length))

@@ -27,6 +27,7 @@ use crate::connections::Connections;
 use crate::keys::Keys;
 use crate::lease::ReplicaLoad;
 use crate::metrics::ServiceMetrics;
+use crate::relay::SUCCESSOR;
 use crate::selection::Cursor;
 use crate::settings::Settings;
 use crate::split::{Groups, is_same_share};
@@ -85,6 +86,17 @@ struct Routing {
     published: Arc<Published>,
     /// Replicas that left the table with requests in flight.
     leaving: Vec<Arc<ReplicaLoad>>,
+    /// What workers before this one have in flight.
+    carried: Vec<(ReplicaId, u32)>,
+}
+
+impl Routing {
+    fn tell_carried(&self) {
+        for load in &self.published.loads {
+            let of_it = self.carried.iter().filter(|(id, _)| *id == load.replica_id);
+            load.set_carried(of_it.map(|(_, count)| count).sum());
+        }
+    }
 }
 
 /// A table and what is kept beside it.
@@ -134,6 +146,14 @@ impl Published {
     }
 }
 
+impl Published {
+    /// Whether this process has left, and everything goes to the one that serves now.
+    pub(crate) fn leads_to_successor(&self) -> bool {
+        let mut loads = self.loads.iter();
+        loads.any(|load| load.replica_id == SUCCESSOR)
+    }
+}
+
 /// A published table as one thread saw it last.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -156,6 +176,7 @@ impl Service {
             routing: Mutex::new(Routing {
                 published: Published::new(table, loads, None),
                 leaving: Vec::new(),
+                carried: Vec::new(),
             }),
             cursor: Cursor::new(0),
             new_cursor: Cursor::new(0),
@@ -230,10 +251,23 @@ impl Service {
         let groups = published.groups.as_ref().filter(|_| same);
         let split_since = groups.map(|groups| groups.since);
         routing.published = Published::new(table, loads, split_since);
+        routing.tell_carried();
         self.epoch.fetch_add(1, Ordering::SeqCst);
         // Only now: what is counted from here on will be taken back.
         before.retain(|load| load.in_flight() > 0);
         routing.leaving = before;
+        drop(routing);
+        self.line.wake_first();
+    }
+
+    /// Workers before this one have these in flight, all together.
+    pub(crate) fn set_carried(&self, carried: Vec<(ReplicaId, u32)>) {
+        let mut routing = self.routing();
+        if routing.carried == carried {
+            return;
+        }
+        routing.carried = carried;
+        routing.tell_carried();
         drop(routing);
         self.line.wake_first();
     }

@@ -31,7 +31,7 @@ impl TableCandidates<'_> {
         let limit = self.published.settings.max_requests_per_replica;
         let mut loads = (0..self.count()).filter_map(|index| self.load(index));
         loads.any(|load| {
-            load.in_flight() >= limit
+            load.occupied() >= limit
                 && !load.is_ejected(self.now)
                 && !self.tried.contains(&load.replica_id)
         })
@@ -61,7 +61,7 @@ impl Candidates for TableCandidates<'_> {
         let index = self.index_in_table(index)?;
         let load = self.published.loads.get(index)?;
         let upstream = self.published.table.upstreams.get(index)?;
-        let in_flight = load.in_flight();
+        let in_flight = load.occupied();
         if in_flight >= self.published.settings.max_requests_per_replica
             || (load.is_ejected(self.now) && !self.even_ejected)
             || (!self.tried.is_empty() && self.tried.contains(&load.replica_id))

@@ -3,10 +3,13 @@
 //! TLS 1.2 and 1.3; HTTP/2 and HTTP/1.1 by ALPN. A new certificate serves the connections that come after it; those that
 //! are there go on. Files that cannot be used, once the endpoint serves, change nothing.
 
+mod expiry;
+
 use std::fs;
 use std::io;
 use std::sync::Arc;
 
+use plan::time::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -20,6 +23,8 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate {
     pub(crate) config: Arc<ServerConfig>,
+    /// When the first certificate of the chain ends that does. `None` where that cannot be read.
+    pub(crate) expires: Option<Timestamp>,
     files: Tls,
     /// Hash of both files.
     content: blake3::Hash,
@@ -43,6 +48,8 @@ impl Certificate {
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
             .map_err(|error| certificate(&error))?;
+        let ends = certificates.iter().filter_map(|der| expiry::not_after(der));
+        let expires = ends.min();
         let private = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| format!("service.tls.keyfile '{}': {error}", files.keyfile))?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -54,9 +61,15 @@ impl Certificate {
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok(Self {
             config: Arc::new(config),
+            expires,
             files: files.clone(),
             content: hash(chain, key),
         })
+    }
+
+    /// Where it is, for a person.
+    pub(crate) fn file(&self) -> &str {
+        &self.files.certfile
     }
 
     /// Whether it came from these files.

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::deadline::coarse_now;
 use crate::plain::Plain;
+use crate::relay;
 
 /// How long a connection is kept unused.
 const IDLE_TIME: Duration = Duration::from_secs(4);
@@ -112,6 +113,9 @@ pub(crate) async fn connect_on_tokio(
     address: SocketAddr,
     limit: Duration,
 ) -> io::Result<TcpStream> {
+    if let Some(service) = relay::service_at(address) {
+        return Box::pin(relay::connect(service, limit)).await;
+    }
     let stream = timeout(limit, TcpStream::connect(address))
         .await
         .map_err(|_| {

@@ -20,15 +20,17 @@
 //!
 //! # End
 //!
-//! Told to stop by the holder: accept what already waits, finish what is in flight, end. On SIGTERM
-//! another worker takes over: this one stops accepting, lets short requests finish while new
-//! connections wait, and from then on gives nothing to a replica. Then the successor is started; it
-//! adds what is still in flight here to its own counts, so that promise 1 holds across the change.
+//! Told to stop by the holder: accept what already waits, finish what is in flight, end. On SIGTERM, or when the controller
+//! names another program, another worker takes over ([`crate::holder`] says how): this one lets go of the controller, so
+//! that its tables stay as they are, and serves until its successor is prepared. Then it gives nothing to replicas any more:
+//! whatever still comes is brought to the successor ([`crate::relay`]), which also adds what is still in flight here
+//! to its own counts, so that promise 1 holds across the change. If no successor comes so far, it goes on as before.
 
 mod connection;
 mod controller_link;
 mod holder_link;
 mod registry;
+mod relay_listener;
 mod reporter;
 mod serving_thread;
 
@@ -44,11 +46,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use self::controller_link::{ControllerLink, Input};
 use self::holder_link::{HolderEvent, HolderLink};
 use self::registry::Registry;
+use self::relay_listener::{RelayListener, Relayed};
 use self::reporter::Reporter;
 use crate::error::ProxyError;
 use crate::handover;
@@ -61,9 +64,8 @@ use crate::routing::{FAILURE_QUEUE, Failure, Signals};
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// The same when another worker has taken over, so that nothing presses.
 const LEAVING_DRAIN_TIME: Duration = Duration::from_secs(3600);
-/// How long a worker that is leaving lets short requests finish before its successor is started;
-/// more than a connection gets for its first request.
-const LEAVING_GRACE: Duration = Duration::from_millis(1500);
+/// How often a worker that has left tells what it has in flight, if that has changed: its successor's limits wait for it.
+const LOAD_INTERVAL: Duration = Duration::from_millis(100);
 /// How often traffic is reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Certificates are looked at once in this many reports.
@@ -127,6 +129,10 @@ fn raise_descriptor_limit(logs: &LogSender) {
     }
 }
 
+fn listener(socket: OwnedFd) -> Result<UnixListener, ProxyError> {
+    UnixListener::from_std(StdUnixListener::from(socket)).map_err(ProxyError::Runtime)
+}
+
 /// Why the worker ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -141,6 +147,10 @@ struct Worker {
     holder: HolderLink,
     reporter: Reporter,
     control: UnixListener,
+    /// `None` where it could not be bound.
+    relay: Option<RelayListener>,
+    /// Whether another worker is being started, so that no controller is listened to.
+    is_handing_over: bool,
     controller: Option<ControllerLink>,
     controllers: u64,
     /// For the readers of controllers to come.
@@ -162,6 +172,7 @@ enum Next {
     Input(u64, Input),
     Failure(Failure),
     Drained,
+    Relayed(Relayed),
     Scrape(Scrape),
     Tick,
     Terminate,
@@ -175,8 +186,6 @@ impl Worker {
         logs: LogSender,
     ) -> Result<Self, ProxyError> {
         let terminate = unix::signal(SignalKind::terminate()).map_err(ProxyError::Runtime)?;
-        let control = StdUnixListener::from(holder.control().await?);
-        let control = UnixListener::from_std(control).map_err(ProxyError::Runtime)?;
         let (input_sender, inputs) = mpsc::channel(COMMAND_QUEUE);
         let (failure_sender, failures) = mpsc::channel(FAILURE_QUEUE);
         let drained = Arc::new(Notify::new());
@@ -185,10 +194,21 @@ impl Worker {
             failures: failure_sender,
         };
         let mut registry = Registry::new(paths, signals, logs.clone())?;
-        registry.restore(&mut holder).await;
+        registry.restore();
+        // What takes time is done. From here on no other worker gives anything to a replica.
+        holder.prepared().await?;
         while let Some(carried) = holder.take_carried() {
             registry.carry(carried);
         }
+        registry.open_all(&mut holder).await;
+        let control = listener(holder.control().await?)?;
+        let relay = match holder.relay().await.and_then(listener) {
+            Ok(listener) => Some(RelayListener::start(listener)),
+            Err(error) => {
+                logs.event(Event::new("relay_not_bound", format!("{error:?}")));
+                None
+            }
+        };
         holder.ready().await;
         logs.event(Event::new("worker_started", registry.describe()));
         let address = std::env::var(METRICS_ADDRESS_VARIABLE)
@@ -202,6 +222,8 @@ impl Worker {
             holder,
             reporter: Reporter::default(),
             control,
+            relay,
+            is_handing_over: false,
             controller: None,
             controllers: 0,
             input_sender,
@@ -223,15 +245,23 @@ impl Worker {
             }
             match self.next().await {
                 Next::Holder(HolderEvent::Stop) => break End::Stop,
+                Next::Holder(HolderEvent::Yield) => break End::Leave,
+                Next::Holder(HolderEvent::Stay(reason)) => {
+                    self.is_handing_over = false;
+                    self.logs.event(Event::new("worker_stays", reason));
+                }
                 Next::Holder(HolderEvent::Lost) => {
                     self.registry.forget_carried();
                     self.holder.revive().await;
+                    if self.is_handing_over {
+                        self.holder.want_successor(None).await;
+                    }
                 }
                 Next::Holder(HolderEvent::Carried(carried)) => {
                     self.registry.carry(carried);
                     self.report_traffic();
                 }
-                Next::Terminate => break End::Leave,
+                Next::Terminate => self.hand_over(None).await,
                 Next::Controller(controller) => self.welcome(controller),
                 Next::Input(id, input) => self.input(id, input).await,
                 Next::Failure(failure) => self.report(ProxyReport::UpstreamFailed {
@@ -240,33 +270,55 @@ impl Worker {
                     error: failure.error,
                 }),
                 Next::Drained => self.report_traffic(),
+                Next::Relayed(relayed) => self.registry.serve_relayed(relayed),
                 Next::Scrape(scrape) => {
                     // One who has gone away since needs no answer.
                     let _ = scrape.send(self.registry.snapshots());
                 }
-                Next::Tick => {
-                    self.ticks = self.ticks.wrapping_add(1);
-                    if self.ticks.is_multiple_of(TICKS_PER_CERTIFICATE_LOOK) {
-                        self.registry.renew_certificates();
-                    }
-                    if self.ticks.is_multiple_of(TICKS_PER_METRICS_SWEEP) {
-                        self.registry.forget_idle_metrics();
-                    }
-                    self.registry.bind_missing(&mut self.holder).await;
-                    self.report_traffic();
-                }
+                Next::Tick => self.tick().await,
                 Next::Nothing => {}
             }
         };
         self.finish(end).await;
     }
 
+    async fn tick(&mut self) {
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(TICKS_PER_CERTIFICATE_LOOK) {
+            self.registry.look_at_certificates();
+        }
+        if self.ticks.is_multiple_of(TICKS_PER_METRICS_SWEEP) {
+            self.registry.forget_idle_metrics();
+        }
+        if !self.is_handing_over {
+            self.registry.bind_missing(&mut self.holder).await;
+        }
+        self.report_traffic();
+    }
+
+    /// Lets another worker take over, once that one is prepared.
+    async fn hand_over(&mut self, command: Option<Vec<String>>) {
+        if self.is_handing_over {
+            return;
+        }
+        self.is_handing_over = true;
+        // The successor reads the saved tables: from here on they do not change.
+        self.controller = None;
+        self.holder.want_successor(command).await;
+    }
+
     async fn next(&mut self) -> Next {
         let id = self.controllers + 1;
+        let relay = async {
+            match &mut self.relay {
+                Some(relay) => relay.next().await,
+                None => None,
+            }
+        };
         tokio::select! {
             event = self.holder.event() => Next::Holder(event),
             _ = self.terminate.recv() => Next::Terminate,
-            accepted = self.control.accept() => match accepted {
+            accepted = self.control.accept(), if !self.is_handing_over => match accepted {
                 Ok((stream, _)) => {
                     Next::Controller(ControllerLink::start(id, stream, self.input_sender.clone()))
                 }
@@ -279,6 +331,7 @@ impl Worker {
             Some((id, input)) = self.inputs.recv() => Next::Input(id, input),
             Some(failure) = self.failures.recv() => Next::Failure(failure),
             () = self.drained.notified() => Next::Drained,
+            Some(relayed) = relay => Next::Relayed(relayed),
             Some(scrape) = self.metrics.next() => Next::Scrape(scrape),
             _ = self.tick.tick() => Next::Tick,
         }
@@ -339,6 +392,8 @@ impl Worker {
                 self.report(ProxyReport::Withdrawn { service });
                 self.report_traffic();
             }
+            ProxyCommand::ReplaceWorker { words } => self.hand_over(Some(words)).await,
+            ProxyCommand::RenewHolder { words } => self.holder.renew(words).await,
         }
     }
 
@@ -385,21 +440,15 @@ impl Worker {
             .event(Event::new("worker_finishing", format!("{end:?}")));
         self.controller = None;
         drop(self.control);
-        drop(self.metrics);
+        drop(self.relay);
+        self.metrics.close().await;
         let services: Vec<_> = self.registry.services().cloned().collect();
-        let mut drained = pin!(self.registry.drain(end == End::Stop));
         if end == End::Leave {
-            let quickly = timeout(LEAVING_GRACE, drained.as_mut()).await;
             // From here on nothing is selected by this worker's tables, which will be outdated.
-            services.iter().for_each(|service| service.close());
+            self.registry.lead_to_successor();
             self.holder.leave(Registry::loads(&services)).await;
-            self.holder.close();
-            if quickly.is_ok() {
-                return self
-                    .logs
-                    .event(Event::new("worker_finished", "all requests finished"));
-            }
         }
+        let mut drained = pin!(self.registry.drain(end == End::Stop));
         self.holder.close();
         let limit = if end == End::Leave {
             LEAVING_DRAIN_TIME
@@ -407,18 +456,19 @@ impl Worker {
             DRAIN_TIME
         };
         let mut limit = pin!(sleep(limit));
-        let mut told = Vec::new();
+        let mut tick = interval(LOAD_INTERVAL);
+        let mut told = None;
         let detail = loop {
             tokio::select! {
                 () = drained.as_mut() => break "all requests finished",
                 () = limit.as_mut() => break "requests still in flight were cut off",
                 _ = self.terminate.recv() => break "told again; requests in flight were cut off",
                 () = self.drained.notified() => {}
-                _ = self.tick.tick() => {}
+                _ = tick.tick() => {}
             }
             let loads = Registry::loads(&services);
-            if end == End::Leave && loads != told {
-                told.clone_from(&loads);
+            if end == End::Leave && told.as_ref() != Some(&loads) {
+                told = Some(loads.clone());
                 self.holder.tell_load(loads).await;
             }
         };

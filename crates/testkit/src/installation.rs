@@ -77,6 +77,11 @@ impl Installation {
         installation
     }
 
+    /// From now on commands are those of this binary.
+    pub fn upgrade_to(&mut self, sky: PathBuf) {
+        self.sky = sky;
+    }
+
     /// The home.
     #[must_use]
     pub fn home(&self) -> PathBuf {

@@ -143,7 +143,7 @@ pub fn turn() {
 /// True if a task was woken.
 fn complete(completion: Completion<State>) -> bool {
     match completion {
-        Completion::Received(state, result) => state.received(result),
+        Completion::Received(state, result, goes_on) => state.received(result, goes_on),
         Completion::Watched(state, interest, result) => state.watched(interest, result),
         Completion::Sent(state, bytes, result) => {
             let is_whole = result == Ok(bytes.len());

@@ -37,8 +37,6 @@ const PAGE: usize = 4096;
 
 /// `MSG_NOSIGNAL | MSG_WAITALL`: no signal where the other end is gone; all of it or an error.
 const SEND_FLAGS: i32 = 0x4000 | 0x100;
-/// `IORING_RECVSEND_POLL_FIRST`: it is asked for before it is there.
-const POLL_FIRST: u16 = 1;
 
 /// What a socket is watched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +65,8 @@ impl Received {
 /// What became of an operation of `T`.
 #[derive(Debug)]
 pub(crate) enum Completion<T> {
-    /// `None` at the end of the stream.
-    Received(Rc<T>, Result<Option<Received>, Errno>),
+    /// `None` at the end of the stream. True: more will follow.
+    Received(Rc<T>, Result<Option<Received>, Errno>, bool),
     /// The bytes come back; the number is how many were sent.
     Sent(Rc<T>, Vec<u8>, Result<usize, Errno>),
     Watched(Rc<T>, Interest, Result<(), Errno>),
@@ -132,21 +130,13 @@ impl<T: AsFd> Queue<T> {
         })
     }
 
-    /// Asks for what comes next on a socket.
+    /// Asks for all that comes on a socket, until that fails, ends or is cancelled.
     pub(crate) fn receive(&mut self, socket: &Rc<T>) -> OperationId {
-        let entry = opcode::Recv::new(
-            Fd(socket.as_fd().as_raw_fd()),
-            std::ptr::null_mut(),
-            BUFFER_BYTES as u32,
-        )
-        .ioprio(POLL_FIRST)
-        .buf_group(GROUP)
-        .build()
-        .flags(squeue::Flags::BUFFER_SELECT);
+        let entry = opcode::RecvMulti::new(Fd(socket.as_fd().as_raw_fd()), GROUP).build();
         self.start(Operation::Receive(Rc::clone(socket)), entry)
     }
 
-    /// Sends `bytes` from `sent` on.
+    /// Sends `bytes`.
     pub(crate) fn send(&mut self, socket: &Rc<T>, bytes: Vec<u8>) -> OperationId {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let entry = opcode::Send::new(Fd(socket.as_fd().as_raw_fd()), bytes.as_ptr(), length)
@@ -252,8 +242,16 @@ impl<T: AsFd> Queue<T> {
 
     fn completed(&mut self, entry: &cqueue::Entry) -> Option<Completion<T>> {
         let index = (entry.user_data() & 0xFFFF_FFFF) as u32;
-        let operation = self.slots.get_mut(index as usize)?.operation.take()?;
-        self.free.push(index);
+        let slot = self.slots.get_mut(index as usize)?;
+        let goes_on = cqueue::more(entry.flags());
+        let operation = match (goes_on, slot.operation.as_ref()) {
+            (true, Some(Operation::Receive(socket))) => Operation::Receive(Rc::clone(socket)),
+            _ => {
+                let operation = slot.operation.take()?;
+                self.free.push(index);
+                operation
+            }
+        };
         let result = match u32::try_from(entry.result()) {
             Ok(number) => Ok(number),
             Err(_) => Err(Errno::from_raw_os_error(-entry.result())),
@@ -274,7 +272,7 @@ impl<T: AsFd> Queue<T> {
                         result.map(|_| None)
                     }
                 };
-                Completion::Received(socket, outcome)
+                Completion::Received(socket, outcome, goes_on)
             }
             Operation::Send(socket, bytes) => {
                 Completion::Sent(socket, bytes, result.map(|sent| sent as usize))

@@ -40,7 +40,16 @@ impl AsFd for State {
 
 #[derive(Debug)]
 struct Moving {
-    reading: Reading,
+    /// What the system does for the reader: it receives all that comes, or watches.
+    asked: Option<OperationId>,
+    /// Whether that is to end.
+    is_cancelled: bool,
+    /// A buffer, and how much of it was used.
+    buffer: Option<(Received, usize)>,
+    /// What has come behind the buffer.
+    overflow: Vec<u8>,
+    /// What follows behind those, once nothing is asked.
+    then: Then,
     reader: Option<Waker>,
     writing: Writing,
     writer: Option<Waker>,
@@ -50,18 +59,17 @@ struct Moving {
     has_sent: bool,
     /// Whether messages are larger than a buffer.
     is_bulk: bool,
+    /// Whether nobody reads for now; see [`Socket::rest`].
+    is_at_rest: bool,
     /// Since when, if the socket was dropped.
     dropped: Option<Instant>,
 }
 
-#[derive(Debug)]
-enum Reading {
-    Idle,
-    /// Asked for; it comes in a buffer of the system's choice, or as the news that there is something.
-    Asked(OperationId),
-    /// A buffer, and how much of it was used.
-    Buffer(Received, usize),
-    /// The socket is to be asked directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The system is to be asked.
+    Ask,
+    /// There may be something: the socket is to be asked directly.
     Direct,
     Ended,
     Failed(Errno),
@@ -84,13 +92,18 @@ impl Socket {
             return Err(socket);
         }
         let moving = Moving {
-            reading: Reading::Idle,
+            asked: None,
+            is_cancelled: false,
+            buffer: None,
+            overflow: Vec::new(),
+            then: Then::Ask,
             reader: None,
             writing: Writing::Idle,
             writer: None,
             write_error: None,
             has_sent: false,
             is_bulk: false,
+            is_at_rest: false,
             dropped: None,
         };
         Ok(Self {
@@ -104,9 +117,7 @@ impl Socket {
     /// Ready when reading is worth trying: there are bytes, the end, or a failure.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut moving = self.state.moving.borrow_mut();
-        if let Reading::Idle = moving.reading {
-            self.state.ask(&mut moving);
-        }
+        self.state.ask(&mut moving);
         if moving.has_news() {
             return Poll::Ready(());
         }
@@ -125,36 +136,35 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         let mut moving = self.state.moving.borrow_mut();
         loop {
+            self.state.ask(&mut moving);
             if !moving.has_news() {
-                if let Reading::Idle = moving.reading {
-                    self.state.ask(&mut moving);
-                    continue;
-                }
                 keep_waker(&mut moving.reader, context);
                 return Poll::Pending;
             }
-            match &mut moving.reading {
-                Reading::Idle | Reading::Asked(_) => return Poll::Pending,
-                Reading::Buffer(..) => return Poll::Ready(Ok(moving.take(buffer))),
-                Reading::Direct => {
+            if moving.buffer.is_some() || !moving.overflow.is_empty() {
+                return Poll::Ready(Ok(moving.take(buffer)));
+            }
+            match moving.then {
+                Then::Ask => {}
+                Then::Direct => {
                     let received = recv(&self.state.socket, &mut *buffer, RecvFlags::DONTWAIT);
                     match received.map(|(_, length)| length) {
-                        Ok(0) if !buffer.is_empty() => moving.reading = Reading::Ended,
+                        Ok(0) if !buffer.is_empty() => moving.then = Then::Ended,
                         Ok(length) => {
                             // Short of the buffer it was all there was.
                             if length < buffer.len() {
-                                moving.reading = Reading::Idle;
+                                moving.then = Then::Ask;
                                 moving.is_bulk = length > BUFFER_BYTES;
                             }
                             return Poll::Ready(Ok(length));
                         }
-                        Err(Errno::AGAIN) => moving.reading = Reading::Idle,
+                        Err(Errno::AGAIN) => moving.then = Then::Ask,
                         Err(Errno::INTR) => {}
-                        Err(error) => moving.reading = Reading::Failed(error),
+                        Err(error) => moving.then = Then::Failed(error),
                     }
                 }
-                Reading::Ended => return Poll::Ready(Ok(0)),
-                Reading::Failed(error) => return Poll::Ready(Err((*error).into())),
+                Then::Ended => return Poll::Ready(Ok(0)),
+                Then::Failed(error) => return Poll::Ready(Err(error.into())),
             }
         }
     }
@@ -243,12 +253,11 @@ impl Socket {
         }
     }
 
-    /// Asks for what comes next, for nobody: [`Self::is_quiet`] tells.
+    /// Asks for what comes next, for nobody until [`Self::mark`]: [`Self::is_quiet`] tells.
     pub fn rest(&self) {
         let mut moving = self.state.moving.borrow_mut();
-        if let Reading::Idle = moving.reading {
-            self.state.ask(&mut moving);
-        }
+        moving.is_at_rest = true;
+        self.state.watch_over(&mut moving);
         let wakers = (moving.reader.take(), moving.writer.take());
         drop(moving);
         drop(wakers);
@@ -258,13 +267,14 @@ impl Socket {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let moving = self.state.moving.borrow();
-        matches!(moving.reading, Reading::Asked(_)) && moving.write_error.is_none()
+        moving.asked.is_some() && !moving.has_news() && moving.write_error.is_none()
     }
 
-    /// From here on [`Self::is_unsent`] counts.
+    /// The socket has a user again; from here on [`Self::is_unsent`] counts.
     pub fn mark(&self) {
         let mut moving = self.state.moving.borrow_mut();
         moving.has_sent = false;
+        moving.is_at_rest = false;
     }
 
     /// Whether the system has refused what was sent since [`Self::mark`], all of it.
@@ -277,7 +287,7 @@ impl Socket {
     /// Whether the other end has ended its sending, though not all may have been read of what it has sent before.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        if let Reading::Ended | Reading::Failed(_) = self.state.moving.borrow().reading {
+        if let Then::Ended | Then::Failed(_) = self.state.moving.borrow().then {
             return true;
         }
         let mut asked = [PollFd::new(&self.state.socket, PollFlags::RDHUP)];
@@ -304,35 +314,58 @@ impl AsFd for Socket {
 }
 
 impl State {
-    /// Asks for what comes next.
+    /// Asks for what comes, if that is not asked already and there is nothing left of what was.
     fn ask(self: &Rc<Self>, moving: &mut Moving) {
-        let asked = driver::with(|local| {
+        if moving.asked.is_some() || moving.then != Then::Ask || moving.has_bytes() {
+            return;
+        }
+        moving.is_cancelled = false;
+        moving.asked = driver::with(|local| {
             if moving.is_bulk {
                 local.queue.watch(self, Interest::Readable)
             } else {
                 local.queue.receive(self)
             }
         });
-        moving.reading = match asked {
-            Some(operation) => Reading::Asked(operation),
-            None => Reading::Failed(Errno::CANCELED),
-        };
+        if moving.asked.is_none() {
+            moving.then = Then::Failed(Errno::CANCELED);
+        }
+    }
+
+    /// Asks for the sake of a socket at rest.
+    fn watch_over(self: &Rc<Self>, moving: &mut Moving) {
+        if moving.then == Then::Direct && moving.asked.is_none() && !moving.has_bytes() {
+            // Whether there is anything is not for it to find out; watching tells, too.
+            moving.then = Then::Ask;
+            moving.is_bulk = true;
+        }
+        self.ask(moving);
     }
 
     /// True if a task was woken. So with the two below.
-    pub(crate) fn received(&self, result: Result<Option<Received>, Errno>) -> bool {
+    pub(crate) fn received(
+        self: &Rc<Self>,
+        result: Result<Option<Received>, Errno>,
+        goes_on: bool,
+    ) -> bool {
         let mut moving = self.moving.borrow_mut();
-        moving.reading = match result {
-            Ok(Some(received)) if moving.dropped.is_some() => {
-                driver::with(|local| local.queue.recycle(received));
-                Reading::Idle
-            }
-            Ok(Some(received)) => Reading::Buffer(received, 0),
-            Ok(None) => Reading::Ended,
-            // All buffers are in use.
-            Err(Errno::NOBUFS | Errno::INTR | Errno::AGAIN) => Reading::Direct,
-            Err(error) => Reading::Failed(error),
-        };
+        if !goes_on {
+            moving.asked = None;
+        }
+        match result {
+            Ok(Some(received)) => moving.put(received),
+            Ok(None) => moving.then = Then::Ended,
+            // All buffers are in use; or the socket is to be asked directly from here on.
+            Err(Errno::NOBUFS | Errno::INTR | Errno::AGAIN) => moving.then = Then::Direct,
+            Err(Errno::CANCELED) if moving.is_cancelled => moving.then = Then::Direct,
+            Err(error) => moving.then = Then::Failed(error),
+        }
+        if !goes_on && moving.is_cancelled && moving.then == Then::Ask {
+            moving.then = Then::Direct;
+        }
+        if moving.is_at_rest {
+            self.watch_over(&mut moving);
+        }
         moving.wake_reader()
     }
 
@@ -340,9 +373,10 @@ impl State {
         let mut moving = self.moving.borrow_mut();
         match interest {
             Interest::Readable => {
-                moving.reading = match result {
-                    Ok(()) => Reading::Direct,
-                    Err(error) => Reading::Failed(error),
+                moving.asked = None;
+                moving.then = match result {
+                    Ok(()) => Then::Direct,
+                    Err(error) => Then::Failed(error),
                 };
                 moving.wake_reader()
             }
@@ -377,23 +411,67 @@ impl State {
 }
 
 impl Moving {
+    fn has_bytes(&self) -> bool {
+        self.buffer.is_some() || !self.overflow.is_empty()
+    }
+
     /// Whether there is something for the reader. An end is none before it is known whether what was sent has been taken:
     /// whoever hears of the end must know that.
     fn has_news(&self) -> bool {
-        match self.reading {
-            Reading::Idle | Reading::Asked(_) => false,
-            Reading::Buffer(..) | Reading::Direct => true,
-            Reading::Ended | Reading::Failed(_) => {
+        if self.has_bytes() {
+            return true;
+        }
+        match self.then {
+            Then::Ask => false,
+            Then::Direct => self.asked.is_none(),
+            Then::Ended | Then::Failed(_) => {
                 self.has_sent || !matches!(self.writing, Writing::Sending(_))
             }
         }
     }
 
-    /// Copies from the buffer.
+    /// Keeps what has come for the reader. Who has a whole buffer of it, or does not come to read it, gets no more in this
+    /// way.
+    fn put(&mut self, received: Received) {
+        if self.dropped.is_some() {
+            driver::with(|local| local.queue.recycle(received));
+            return;
+        }
+        let is_more_than_one = self.has_bytes();
+        let is_full = received.len() == BUFFER_BYTES;
+        if is_more_than_one {
+            driver::with(|local| {
+                self.overflow
+                    .extend_from_slice(local.queue.bytes(&received));
+                local.queue.recycle(received);
+            });
+        } else {
+            self.buffer = Some((received, 0));
+        }
+        self.is_bulk |= is_full;
+        if is_full || is_more_than_one {
+            match self.asked {
+                Some(operation) if !self.is_cancelled => {
+                    self.is_cancelled = true;
+                    driver::with(|local| local.queue.cancel(operation));
+                }
+                Some(_) => {}
+                None => self.then = Then::Direct,
+            }
+        }
+    }
+
+    /// Copies from what has come.
     fn take(&mut self, target: &mut [u8]) -> usize {
-        let Reading::Buffer(received, used) = std::mem::replace(&mut self.reading, Reading::Idle)
-        else {
-            return 0;
+        let Some((received, used)) = self.buffer.take() else {
+            let length = self.overflow.len().min(target.len());
+            for (target, byte) in target.iter_mut().zip(self.overflow.drain(..length)) {
+                *target = byte;
+            }
+            if self.overflow.is_empty() {
+                self.overflow = Vec::new();
+            }
+            return length;
         };
         let copied = driver::with(|local| {
             let bytes = local.queue.bytes(&received).get(used..).unwrap_or_default();
@@ -405,14 +483,10 @@ impl Moving {
         });
         let copied = copied.unwrap_or(0);
         if used + copied < received.len() {
-            self.reading = Reading::Buffer(received, used + copied);
-            return copied;
+            self.buffer = Some((received, used + copied));
+        } else {
+            driver::with(|local| local.queue.recycle(received));
         }
-        if received.len() == BUFFER_BYTES {
-            self.reading = Reading::Direct;
-            self.is_bulk = true;
-        }
-        driver::with(|local| local.queue.recycle(received));
         copied
     }
 
@@ -453,12 +527,13 @@ impl Drop for Socket {
         let mut moving = self.state.moving.borrow_mut();
         moving.dropped = Some(Instant::now());
         let wakers = (moving.reader.take(), moving.writer.take());
-        let reading = std::mem::replace(&mut moving.reading, Reading::Idle);
+        let (asked, buffer) = (moving.asked, moving.buffer.take());
         driver::with(|local| {
-            match reading {
-                Reading::Asked(operation) => local.queue.cancel(operation),
-                Reading::Buffer(received, _) => local.queue.recycle(received),
-                _ => {}
+            if let Some(operation) = asked.filter(|_| !moving.is_cancelled) {
+                local.queue.cancel(operation);
+            }
+            if let Some((received, _)) = buffer {
+                local.queue.recycle(received);
             }
             match moving.writing {
                 Writing::Watching(operation) => local.queue.cancel(operation),

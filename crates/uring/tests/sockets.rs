@@ -239,6 +239,31 @@ fn a_socket_at_rest_is_quiet_until_something_comes() {
     });
 }
 
+/// Messages that fill one buffer, some, or none; the connection is as good as before.
+#[test]
+fn a_socket_is_quiet_after_messages_of_any_size() {
+    with_driver(|| async {
+        for size in [1, 4095, 4096, 4097, 5000, 8192, 40_000, 65_536] {
+            let (socket, mut other) = pair().await;
+            for _ in 0..3 {
+                socket.mark();
+                other.write_all(&pattern(size)).await.unwrap();
+                let (mut got, mut buffer) = (0, vec![0; 65_536]);
+                while got < size {
+                    got += receive(&socket, &mut buffer[got..]).await.unwrap();
+                }
+                assert!(buffer[..size] == pattern(size));
+                socket.rest();
+                // What was asked before may still be coming to its end.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                assert!(socket.is_quiet(), "{size}");
+            }
+            other.write_all(b"!").await.unwrap();
+            eventually("a byte is seen", || !socket.is_quiet()).await;
+        }
+    });
+}
+
 /// What is taken at once and refused after all was not sent, and whoever hears of the end can know.
 #[test]
 fn what_the_system_refuses_counts_as_unsent() {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,7 @@ struct Endurance {
     random: Random,
     task: Task,
     versions: u32,
+    upgrades: usize,
     evidence: Evidence,
     done: BTreeMap<Change, u32>,
 }
@@ -116,6 +118,7 @@ impl Endurance {
                 policy: "least_load",
             },
             versions: 1,
+            upgrades: 0,
             evidence: Evidence::default(),
             done: BTreeMap::new(),
         }
@@ -133,7 +136,7 @@ impl Endurance {
         for number in 0..self.size.changes {
             self.change(number).await;
             if upgrades.contains(&number) {
-                self.upgrade().await;
+                self.upgrade();
             }
             if kills.contains(&number) {
                 self.kill_a_replica().await;
@@ -300,25 +303,20 @@ impl Endurance {
         self.sky.processes().into_iter().find(is_app)
     }
 
-    /// The server starts anew, and the proxy's worker hands over to another one.
-    async fn upgrade(&mut self) {
-        self.sky.ok(&["api", "stop"]);
-        self.sky.ok(&["api", "start"]);
-        let (_, old) = self.sky.proxy_pids();
-        self.sky.terminate(old);
-        let (client, begun) = (self.sky.client(), Instant::now());
-        loop {
-            let proxy = client
-                .health()
-                .await
-                .ok()
-                .and_then(|health| health.proxy_pid);
-            if proxy.is_some_and(|proxy| proxy != old) {
-                break;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(60), "no new worker");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    /// Server and proxy become a binary that was built anew.
+    fn upgrade(&mut self) {
+        self.upgrades += 1;
+        let next = self.sky.work().join(format!("sky-{}", self.upgrades));
+        fs::copy(env!("CARGO_BIN_EXE_sky"), &next).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(&next).unwrap();
+        file.write_all(&vec![b' '; self.upgrades]).unwrap();
+        drop(file);
+        self.sky.upgrade_to(next);
+        let told = self.sky.ok(&["api", "restart"]).out;
+        assert!(told.contains("goes on as this program"), "{told}");
+        // Whoever still runs the one before keeps it.
+        let before = self.sky.work().join(format!("sky-{}", self.upgrades - 1));
+        let _ = fs::remove_file(before);
     }
 
     /// The access log says who had a request of which no answer tells; it is read soon, because it is rotated.

@@ -142,7 +142,9 @@ async fn fake_proxy(listener: UnixListener, tables: Arc<Mutex<BTreeMap<String, R
                             in_flight: Vec::new(),
                         });
                     }
-                    ProxyCommand::ProbeSucceeded { .. } => {}
+                    ProxyCommand::ProbeSucceeded { .. }
+                    | ProxyCommand::ReplaceWorker { .. }
+                    | ProxyCommand::RenewHolder { .. } => {}
                     ProxyCommand::Withdraw { service } => {
                         tables.remove(&service);
                         say.push(ProxyReport::Withdrawn { service });
@@ -314,6 +316,9 @@ impl Store for MortalStore {
     fn keys(&self, service: &str) -> Result<Vec<store::KeyRecord>, StoreError> {
         self.store.keys(service)
     }
+    fn history(&self, service: &str) -> Result<Vec<store::HistoryRecord>, StoreError> {
+        self.store.history(service)
+    }
     fn forget_version(&self, service: &str, version: u32) -> Result<(), StoreError> {
         self.mortal(|store| store.forget_version(service, version).map(|()| 0))
             .map(|_| ())
@@ -369,6 +374,7 @@ pub(crate) fn version(content: &str, replicas: u32, mode: UpdateMode) -> NewVers
         files: store::VersionFiles::default(),
         task_hash: content.to_owned(),
         use_spot: false,
+        requested_by: None,
         mode,
         settings,
     }

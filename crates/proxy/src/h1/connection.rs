@@ -27,6 +27,9 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// The same for one that has been used: what is already on the way is still answered, as the last one. Closing at once
 /// would lose a request that cannot be sent again.
 const NEXT_REQUEST_GRACE: Duration = Duration::from_millis(300);
+/// The same where a request can be brought to the worker that serves next, so that nothing presses: a client that asks at
+/// all often never meets an end that it was not told of.
+const RELAYED_REQUEST_GRACE: Duration = Duration::from_secs(10);
 /// How long an own answer may take to be written.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the beginning of a body is waited for, where the choice of a replica depends on it.
@@ -168,14 +171,16 @@ impl<S: Stream> Client<S> {
             }
         }
         if endpoint.is_closing() && self.input.is_empty() {
-            // A worker that has left gives nothing to a replica any more: what came now would only wait there.
-            let has_left = endpoint.view().published.loads.is_empty();
-            if self.is_used && has_left {
+            let view = endpoint.view();
+            // Nobody is left to whom a request could be given: it would only wait here.
+            if self.is_used && view.published.loads.is_empty() {
                 return Poll::Ready(Incoming::End);
             }
             if !self.is_in_grace {
                 self.is_in_grace = true;
-                self.deadline.set(if self.is_used {
+                self.deadline.set(if view.published.leads_to_successor() {
+                    RELAYED_REQUEST_GRACE.min(view.published.settings.idle_timeout)
+                } else if self.is_used {
                     NEXT_REQUEST_GRACE
                 } else {
                     FIRST_REQUEST_GRACE

@@ -102,7 +102,9 @@ pub(super) fn take_request(
             return Ok(Some((raw(&head, bytes), head.length)));
         }
         let mut request = compose(&head, fields, bytes, peer, published.keys.is_some());
-        if let Some(keys) = &published.keys {
+        if let Some(keys) = &published.keys
+            && !peer.is_relay
+        {
             let mut shown = fields.named(FieldName::Authorization);
             let first = shown.next().map(|field| field.value.of(bytes));
             request.is_admitted = shown.next().is_none() && keys.admit(first);
@@ -381,7 +383,8 @@ fn compose_forwarded(
         for value in before.map(|field| field.value.of(bytes)) {
             if !value.is_empty() {
                 text.push(value);
-                text.push(b", ");
+                // A worker that has left sends one such header, which ends with its client.
+                text.push(if peer.is_relay { b"" } else { b", " });
             }
         }
     }

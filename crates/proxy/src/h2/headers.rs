@@ -293,6 +293,10 @@ fn add_forwarded(headers: &mut HeaderMap, peer: &Peer) {
         chain.extend_from_slice(b", ");
     }
     chain.extend_from_slice(peer.text());
+    if peer.is_relay {
+        // It has said who the client is.
+        chain.truncate(chain.len().saturating_sub(2));
+    }
     if let Ok(chain) = HeaderValue::from_bytes(&chain) {
         headers.insert(X_FORWARDED_FOR, chain);
     }

@@ -16,8 +16,8 @@ use tokio::net::UnixDatagram;
 
 /// Sockets that fit one message; the system allows 253.
 pub(crate) const MAX_SOCKETS_PER_MESSAGE: usize = 64;
-/// Longest message in bytes; ours are a few hundred.
-const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+/// Longest message in bytes; most are a few hundred, but one may name thousands of replicas. The system allows some 200 KiB.
+const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 
 /// One end of the channel between holder and worker.
 #[derive(Debug)]
@@ -47,6 +47,11 @@ impl Channel {
         Ok(Self {
             socket: UnixDatagram::from_std(socket)?,
         })
+    }
+
+    /// The same end once more.
+    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
     }
 
     /// Sends one message with at most [`MAX_SOCKETS_PER_MESSAGE`] descriptors.

@@ -2,10 +2,11 @@
 //! the worker that speaks to the controller, so that no replica is stopped under them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tokio::process::Child;
 use tokio::sync::mpsc;
 
+use super::worker_process::WorkerProcess;
 use crate::handover::{Carried, Channel, ServiceLoad, WorkerMessage};
 
 /// Messages of leaving workers that may wait.
@@ -15,9 +16,24 @@ const QUEUE: usize = 16;
 #[derive(Debug)]
 pub(super) struct LeavingWorkers {
     last: u32,
-    in_flight: BTreeMap<u32, Vec<ServiceLoad>>,
-    sender: mpsc::Sender<Carried>,
-    receiver: mpsc::Receiver<Carried>,
+    workers: BTreeMap<u32, Leaving>,
+    sender: mpsc::Sender<Change>,
+    receiver: mpsc::Receiver<Change>,
+}
+
+/// What one of them has in flight now, and whether it has ended.
+#[derive(Debug)]
+struct Change {
+    carried: Carried,
+    has_ended: bool,
+}
+
+/// One of them, until it ends.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) channel: Arc<Channel>,
+    pub(super) process: Option<u32>,
+    pub(super) in_flight: Vec<ServiceLoad>,
 }
 
 impl LeavingWorkers {
@@ -25,50 +41,65 @@ impl LeavingWorkers {
         let (sender, receiver) = mpsc::channel(QUEUE);
         Self {
             last: 0,
-            in_flight: BTreeMap::new(),
+            workers: BTreeMap::new(),
             sender,
             receiver,
         }
     }
 
-    /// Listens to a worker until it ends. Must be called within the runtime.
-    pub(super) fn add(
+    /// Listens to a worker until it ends, and gives what it has in flight for others to be told. Must be called within the
+    /// runtime.
+    pub(super) fn add(&mut self, old: WorkerProcess, in_flight: Vec<ServiceLoad>) -> Carried {
+        let number = self.last.wrapping_add(1);
+        self.add_as(number, old, in_flight)
+    }
+
+    /// The same with the number that others know it by.
+    pub(super) fn add_as(
         &mut self,
-        channel: Channel,
-        child: Option<Child>,
+        number: u32,
+        old: WorkerProcess,
         in_flight: Vec<ServiceLoad>,
-    ) {
-        self.last = self.last.wrapping_add(1);
-        let worker = self.last;
-        self.in_flight.insert(worker, in_flight);
+    ) -> Carried {
+        self.last = self.last.max(number);
+        let channel = Arc::new(old.channel);
+        let leaving = Leaving {
+            channel: Arc::clone(&channel),
+            process: old.process,
+            in_flight: in_flight.clone(),
+        };
+        self.workers.insert(number, leaving);
         let sender = self.sender.clone();
         tokio::spawn(async move {
+            let tell = async |in_flight, has_ended| {
+                let worker = number;
+                let carried = Carried { worker, in_flight };
+                let _ = sender.send(Change { carried, has_ended }).await;
+            };
             while let Ok(Some((message, _))) = channel.receive().await {
                 if let WorkerMessage::Leaving { in_flight } = message {
-                    let _ = sender.send(Carried { worker, in_flight }).await;
+                    tell(in_flight, false).await;
                 }
             }
-            let _ = sender
-                .send(Carried {
-                    worker,
-                    in_flight: Vec::new(),
-                })
-                .await;
-            if let Some(mut child) = child {
+            tell(Vec::new(), true).await;
+            if let Some(mut child) = old.child {
                 let _ = child.wait().await;
             }
         });
+        Carried {
+            worker: number,
+            in_flight,
+        }
     }
 
     /// The next change.
     pub(super) async fn next(&mut self) -> Carried {
         match self.receiver.recv().await {
-            Some(carried) => {
-                if carried.in_flight.is_empty() {
-                    self.in_flight.remove(&carried.worker);
-                } else {
-                    self.in_flight
-                        .insert(carried.worker, carried.in_flight.clone());
+            Some(Change { carried, has_ended }) => {
+                if has_ended {
+                    self.workers.remove(&carried.worker);
+                } else if let Some(leaving) = self.workers.get_mut(&carried.worker) {
+                    leaving.in_flight.clone_from(&carried.in_flight);
                 }
                 carried
             }
@@ -79,10 +110,17 @@ impl LeavingWorkers {
 
     /// What all of them have in flight.
     pub(super) fn carried(&self) -> Vec<Carried> {
-        let carried = |(worker, in_flight): (&u32, &Vec<ServiceLoad>)| Carried {
+        let carried = |(worker, leaving): (&u32, &Leaving)| Carried {
             worker: *worker,
-            in_flight: in_flight.clone(),
+            in_flight: leaving.in_flight.clone(),
         };
-        self.in_flight.iter().map(carried).collect()
+        self.workers.iter().map(carried).collect()
+    }
+
+    /// All of them, with the numbers that others know them by.
+    pub(super) fn workers(&self) -> impl Iterator<Item = (u32, &Leaving)> {
+        self.workers
+            .iter()
+            .map(|(number, leaving)| (*number, leaving))
     }
 }

@@ -46,24 +46,26 @@ pub(super) enum Refusal {
         address: SocketAddr,
         source: io::Error,
     },
-    #[error("the path of the control socket has {length} bytes but the system allows {limit}")]
+    #[error("the path of a socket has {length} bytes but the system allows {limit}")]
     SocketPath { length: usize, limit: usize },
-    #[error("cannot bind the control socket: {0}")]
-    Control(io::Error),
+    #[error("cannot bind a socket in the home directory: {0}")]
+    Private(io::Error),
 }
 
 #[derive(Debug)]
 pub(super) struct Listeners {
     control_path: PathBuf,
+    relay_path: PathBuf,
     held: BTreeMap<ListenerName, Vec<OwnedFd>>,
     /// What the present worker asked for.
     asked: BTreeSet<ListenerName>,
 }
 
 impl Listeners {
-    pub(super) fn new(control_path: PathBuf) -> Self {
+    pub(super) fn new(control_path: PathBuf, relay_path: PathBuf) -> Self {
         Self {
             control_path,
+            relay_path,
             held: BTreeMap::new(),
             asked: BTreeSet::new(),
         }
@@ -74,11 +76,14 @@ impl Listeners {
         let count = count.clamp(1, MAX_PER_ENDPOINT);
         let mut listeners = self.held.remove(&name).unwrap_or_default();
         let result = match name {
-            None if listeners.is_empty() => {
-                bind_control(&self.control_path).map(|listener| listeners.push(listener))
+            ListenerName::Endpoint(address) => bind_endpoint(address, count, &mut listeners),
+            _ if !listeners.is_empty() => Ok(()),
+            ListenerName::Control => {
+                bind_private(&self.control_path).map(|listener| listeners.push(listener))
             }
-            None => Ok(()),
-            Some(address) => bind_endpoint(address, count, &mut listeners),
+            ListenerName::Relay => {
+                bind_private(&self.relay_path).map(|listener| listeners.push(listener))
+            }
         };
         // A failure to add more sockets must not lose those held.
         if !listeners.is_empty() {
@@ -90,12 +95,19 @@ impl Listeners {
     }
 
     pub(super) fn release(&mut self, address: SocketAddr) {
-        self.held.remove(&Some(address));
+        self.held.remove(&ListenerName::Endpoint(address));
     }
 
     pub(super) fn adopt(&mut self, name: ListenerName, listeners: Vec<OwnedFd>) {
         self.held.entry(name).or_default().extend(listeners);
         self.asked.insert(name);
+    }
+
+    /// All that are held.
+    pub(super) fn held(&self) -> impl Iterator<Item = (ListenerName, &[OwnedFd])> {
+        self.held
+            .iter()
+            .map(|(name, listeners)| (*name, listeners.as_slice()))
     }
 
     /// A new worker has asked for nothing yet.
@@ -107,7 +119,7 @@ impl Listeners {
     pub(super) fn close_unasked(&mut self) {
         let asked = &self.asked;
         self.held
-            .retain(|name, _| name.is_none() || asked.contains(name));
+            .retain(|name, _| !matches!(name, ListenerName::Endpoint(_)) || asked.contains(name));
     }
 
     pub(super) fn close_all(&mut self) {
@@ -175,7 +187,7 @@ fn explain(address: SocketAddr, error: Errno) -> Refusal {
 
 /// A leftover of an earlier holder is removed: the lock of the home directory says that there is no
 /// other.
-fn bind_control(path: &Path) -> Result<OwnedFd, Refusal> {
+fn bind_private(path: &Path) -> Result<OwnedFd, Refusal> {
     let length = path.as_os_str().as_bytes().len();
     if length > MAX_SOCKET_PATH_BYTES {
         return Err(Refusal::SocketPath {
@@ -201,7 +213,7 @@ fn bind_control(path: &Path) -> Result<OwnedFd, Refusal> {
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(socket)
     };
-    bind().map_err(|error| Refusal::Control(error.into()))
+    bind().map_err(|error| Refusal::Private(error.into()))
 }
 
 #[cfg(test)]
@@ -224,8 +236,11 @@ mod tests {
         let address = TcpListener::from(other.try_clone().unwrap())
             .local_addr()
             .unwrap();
-        let mut listeners = Listeners::new(PathBuf::new());
-        let refused = listeners.bind(Some(address), 2).unwrap_err().to_string();
+        let mut listeners = Listeners::new(PathBuf::new(), PathBuf::new());
+        let refused = listeners
+            .bind(ListenerName::Endpoint(address), 2)
+            .unwrap_err()
+            .to_string();
         let owner = format!("process {}", std::process::id());
         assert!(
             refused.contains(&owner) && refused.contains("choose another port"),
@@ -237,11 +252,26 @@ mod tests {
     #[test]
     fn held_listeners_are_found_again_and_completed() {
         let address = free_address();
-        let mut listeners = Listeners::new(PathBuf::new());
-        assert_eq!(listeners.bind(Some(address), 1).unwrap().len(), 1);
-        assert_eq!(listeners.bind(Some(address), 3).unwrap().len(), 3);
+        let mut listeners = Listeners::new(PathBuf::new(), PathBuf::new());
         assert_eq!(
-            listeners.bind(Some(address), 2).unwrap().len(),
+            listeners
+                .bind(ListenerName::Endpoint(address), 1)
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(
+            listeners
+                .bind(ListenerName::Endpoint(address), 3)
+                .unwrap()
+                .len(),
+            3
+        );
+        assert_eq!(
+            listeners
+                .bind(ListenerName::Endpoint(address), 2)
+                .unwrap()
+                .len(),
             3,
             "none is given up"
         );
@@ -250,12 +280,12 @@ mod tests {
     #[test]
     fn what_a_new_worker_does_not_ask_for_is_closed() {
         let (kept, closed) = (free_address(), free_address());
-        let mut listeners = Listeners::new(PathBuf::new());
+        let mut listeners = Listeners::new(PathBuf::new(), PathBuf::new());
         for address in [kept, closed] {
-            listeners.bind(Some(address), 1).unwrap();
+            listeners.bind(ListenerName::Endpoint(address), 1).unwrap();
         }
         listeners.forget_asked();
-        listeners.bind(Some(kept), 1).unwrap();
+        listeners.bind(ListenerName::Endpoint(kept), 1).unwrap();
         listeners.close_unasked();
         assert!(TcpListener::bind(closed).is_ok());
         assert!(TcpListener::bind(kept).is_err());
@@ -266,8 +296,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("proxy.sock");
         for _ in 0..2 {
-            let mut listeners = Listeners::new(path.clone());
-            listeners.bind(None, 1).unwrap();
+            let mut listeners = Listeners::new(path.clone(), PathBuf::new());
+            listeners.bind(ListenerName::Control, 1).unwrap();
             let mode = std::fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
@@ -275,8 +305,12 @@ mod tests {
 
     #[test]
     fn a_path_that_is_too_long_is_explained() {
-        let mut listeners = Listeners::new(PathBuf::from(format!("/{}", "x".repeat(120))));
-        let refused = listeners.bind(None, 1).unwrap_err().to_string();
+        let path = PathBuf::from(format!("/{}", "x".repeat(120)));
+        let mut listeners = Listeners::new(path, PathBuf::new());
+        let refused = listeners
+            .bind(ListenerName::Control, 1)
+            .unwrap_err()
+            .to_string();
         assert!(
             refused.contains("121 bytes") && refused.contains("107"),
             "{refused}"
@@ -285,9 +319,12 @@ mod tests {
 
     #[test]
     fn an_address_of_another_machine_is_refused() {
-        let mut listeners = Listeners::new(PathBuf::new());
+        let mut listeners = Listeners::new(PathBuf::new(), PathBuf::new());
         let refused = listeners
-            .bind(Some("192.0.2.1:30001".parse().unwrap()), 1)
+            .bind(
+                ListenerName::Endpoint("192.0.2.1:30001".parse().unwrap()),
+                1,
+            )
             .unwrap_err();
         assert!(matches!(refused, Refusal::NotHere(_)), "{refused}");
     }

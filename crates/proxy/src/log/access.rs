@@ -18,6 +18,7 @@ use crate::decimal::{digits3, push_number};
 use crate::endpoint::Endpoint;
 use crate::h2::UploadProgress;
 use crate::metrics::{Ended, Reason, Sampled};
+use crate::relay::SUCCESSOR;
 use crate::routing::View;
 use crate::split::Side;
 
@@ -323,7 +324,9 @@ impl Drop for RequestRecord {
         let now = clock::monotonic_micros();
         let view = self.endpoint.view();
         self.count(now, &view);
-        if view.published.settings.access_log {
+        let is_relayed = self.replica.is_some_and(|(id, _)| id == SUCCESSOR);
+        // The successor writes the line of what was brought to it.
+        if !is_relayed && view.published.settings.access_log {
             let micros = now.saturating_sub(self.started);
             self.endpoint
                 .access(|line, service| self.write(line, service, micros));

@@ -62,7 +62,7 @@ pub(crate) fn append_event(path: &Path, event: &Event) {
 }
 
 /// RFC 3339 in UTC; the number of microseconds where the calendar has no such instant.
-pub(super) fn format_time(at: Timestamp) -> String {
+pub(crate) fn format_time(at: Timestamp) -> String {
     jiff::Timestamp::from_microsecond(at.0)
         .map_or_else(|_| at.0.to_string(), |time| format!("{time:.3}"))
 }

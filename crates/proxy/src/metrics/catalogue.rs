@@ -88,3 +88,8 @@ pub(super) const CONNECTIONS: Metric = metric(
     "gauge",
     "Connections of clients that are open.",
 );
+pub(super) const CERTIFICATE_EXPIRY: Metric = metric(
+    "skyserve_certificate_expiry_seconds",
+    "gauge",
+    "Seconds until the certificate of the endpoint ends, below 0 once it has; of endpoints with TLS.",
+);

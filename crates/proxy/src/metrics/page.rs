@@ -85,6 +85,7 @@ pub(crate) fn render(services: &[ServiceSnapshot]) -> Vec<u8> {
     page.services(&catalogue::CONNECTIONS, &services, |service| {
         u64::from(service.connections)
     });
+    page.certificates(&services);
     page.text
 }
 
@@ -262,6 +263,18 @@ impl Page {
         self.head(metric);
         for labelled in services {
             self.sample(metric, &labelled.labels, value(labelled.service));
+        }
+    }
+
+    fn certificates(&mut self, services: &[Labelled<'_>]) {
+        let metric = &catalogue::CERTIFICATE_EXPIRY;
+        self.head(metric);
+        for labelled in services {
+            if let Some(seconds) = labelled.service.certificate_expiry {
+                self.begin(metric.name, "", &labelled.labels);
+                self.text
+                    .extend_from_slice(format!("}} {seconds}\n").as_bytes());
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::page::MEDIA_TYPE;
@@ -47,7 +47,7 @@ pub(crate) type Scrape = oneshot::Sender<Vec<ServiceSnapshot>>;
 #[derive(Debug)]
 pub(crate) struct MetricsServer {
     scrapes: mpsc::Receiver<Scrape>,
-    tasks: Vec<AbortHandle>,
+    tasks: Vec<JoinHandle<()>>,
     socket: PathBuf,
 }
 
@@ -59,7 +59,7 @@ impl MetricsServer {
             Some(Place::Socket(socket.clone())),
             address.map(Place::Address),
         ];
-        let serve = |place| tokio::spawn(serve(place, sender.clone(), logs.clone())).abort_handle();
+        let serve = |place| tokio::spawn(serve(place, sender.clone(), logs.clone()));
         Self {
             tasks: places.into_iter().flatten().map(serve).collect(),
             scrapes,
@@ -70,6 +70,14 @@ impl MetricsServer {
     /// The next one who wants metrics. May be dropped while it waits.
     pub(crate) async fn next(&mut self) -> Option<Scrape> {
         self.scrapes.recv().await
+    }
+
+    /// Serves no more; when this completes another process can.
+    pub(crate) async fn close(mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+            let _ = task.await;
+        }
     }
 }
 

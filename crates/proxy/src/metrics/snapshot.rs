@@ -15,6 +15,8 @@ use crate::routing::Service;
 pub(crate) struct ServiceSnapshot {
     pub(super) name: String,
     pub(super) connections: u32,
+    /// Seconds until its certificate ends.
+    pub(crate) certificate_expiry: Option<i64>,
     pub(super) queue_depth: u32,
     pub(super) queue_wait: HistogramSum,
     /// The version that has a share of the traffic, and how large that is in percent.

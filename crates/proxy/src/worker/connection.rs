@@ -21,6 +21,7 @@ use crate::h2;
 use crate::metrics::Reason;
 use crate::peer::Peer;
 use crate::plain::Plain;
+use crate::relay;
 
 /// How long it may take to tell a client that there are too many.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
@@ -64,6 +65,21 @@ pub(super) fn serve_connection(
                 }
             }
         }
+    }
+}
+
+/// Serves a connection of a worker that has left: it carries requests of clients that were let in there.
+pub(super) async fn serve_relayed(socket: OwnedFd, endpoint: Rc<Endpoint>) {
+    // One that cannot be served is closed, and another is tried.
+    let Ok(mut stream) = Plain::new(socket) else {
+        return;
+    };
+    if stream.write_all(&[relay::TAKEN]).await.is_err() {
+        return;
+    }
+    let peer = Peer::relay();
+    if let Some((stream, input)) = h1::serve(stream, peer, &endpoint).await {
+        h2::serve(stream, input, peer, endpoint).await;
     }
 }
 

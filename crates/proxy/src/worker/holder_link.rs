@@ -32,6 +32,10 @@ pub(super) enum HolderEvent {
     Lost,
     /// It tells what a worker that is leaving still has in flight.
     Carried(Carried),
+    /// It has a successor that is prepared: give nothing to replicas any more.
+    Yield,
+    /// It has no successor, for this reason.
+    Stay(String),
     /// It wants the worker to end.
     Stop,
 }
@@ -90,6 +94,8 @@ impl HolderLink {
             };
             match channel.receive().await {
                 Ok(Some((HolderMessage::Stop, _))) => return HolderEvent::Stop,
+                Ok(Some((HolderMessage::Yield, _))) => return HolderEvent::Yield,
+                Ok(Some((HolderMessage::Stay { reason }, _))) => return HolderEvent::Stay(reason),
                 Ok(Some((HolderMessage::Carried(carried), _))) => {
                     return HolderEvent::Carried(carried);
                 }
@@ -100,10 +106,48 @@ impl HolderLink {
         }
     }
 
+    /// Says that the saved tables are loaded, and waits until no other worker gives anything to replicas.
+    ///
+    /// # Errors
+    ///
+    /// When the holder is gone: whoever serves now starts another, and that one another worker.
+    pub(super) async fn prepared(&mut self) -> Result<(), ProxyError> {
+        let gone = || ProxyError::Handover(io::ErrorKind::BrokenPipe.into());
+        let channel = self.channel.as_ref().ok_or_else(gone)?;
+        let prepared = WorkerMessage::Prepared {
+            process: std::process::id(),
+        };
+        channel
+            .send(&prepared, &[])
+            .await
+            .map_err(ProxyError::Handover)?;
+        loop {
+            let received = channel.receive().await.map_err(ProxyError::Handover)?;
+            match received.ok_or_else(gone)?.0 {
+                HolderMessage::Serve => return Ok(()),
+                HolderMessage::Carried(carried) => self.carried.push_back(carried),
+                HolderMessage::Stop => {
+                    self.stop_requested = true;
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// The control socket.
     pub(super) async fn control(&mut self) -> Result<OwnedFd, ProxyError> {
+        self.one(ListenerName::Control).await
+    }
+
+    /// The socket on which workers that have left bring their requests.
+    pub(super) async fn relay(&mut self) -> Result<OwnedFd, ProxyError> {
+        self.one(ListenerName::Relay).await
+    }
+
+    async fn one(&mut self, name: ListenerName) -> Result<OwnedFd, ProxyError> {
         let broken = |reason: String| ProxyError::Handover(io::Error::other(reason));
-        let mut listeners = self.bind_name(None, 1).await.map_err(broken)?;
+        let mut listeners = self.bind_name(name, 1).await.map_err(broken)?;
         listeners
             .pop()
             .ok_or_else(|| broken("the holder sent no socket".to_owned()))
@@ -115,13 +159,13 @@ impl HolderLink {
         address: SocketAddr,
         count: usize,
     ) -> Result<Vec<OwnedFd>, String> {
-        self.bind_name(Some(address), count).await
+        self.bind_name(ListenerName::Endpoint(address), count).await
     }
 
     /// Lets go of the listeners of `address`, here and in the holder; both have when this
     /// completes.
     pub(super) async fn release(&mut self, address: SocketAddr) {
-        self.held.remove(&Some(address));
+        self.held.remove(&ListenerName::Endpoint(address));
         // A holder that is gone holds nothing, and its successor is given only what is held here.
         if let Err(_gone) = self.ask_to_release(address).await {
             self.lost();
@@ -139,7 +183,22 @@ impl HolderLink {
         .await;
     }
 
-    /// Another worker is needed, and for that a holder.
+    /// Another worker is wanted, and for that a holder. `command` starts it; `None`: what started this one.
+    pub(super) async fn want_successor(&mut self, command: Option<Vec<String>>) {
+        if self.channel.is_none() {
+            self.revive().await;
+        }
+        self.tell(&WorkerMessage::WantsSuccessor { command }, &[])
+            .await;
+    }
+
+    /// The holder is wanted to go on as another program.
+    pub(super) async fn renew(&mut self, command: Vec<String>) {
+        self.tell(&WorkerMessage::RenewHolder { command }, &[])
+            .await;
+    }
+
+    /// Nothing is given to replicas any more; another worker may, and for that a holder is needed.
     pub(super) async fn leave(&mut self, in_flight: Vec<ServiceLoad>) {
         if self.channel.is_none() {
             self.revive().await;
@@ -264,9 +323,10 @@ impl HolderLink {
                     });
                 }
                 (HolderMessage::Refused { reason }, _) => return Ok(Err(reason)),
-                (HolderMessage::Released, _) => {}
                 (HolderMessage::Carried(carried), _) => self.carried.push_back(carried),
                 (HolderMessage::Stop, _) => self.stop_requested = true,
+                // An answer to a question that was given up.
+                _ => {}
             }
         }
     }

@@ -1,31 +1,31 @@
 //! The services of this worker, and what it takes to put a table in force.
 
+mod certificates;
+mod check;
 mod metrics;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use plan::routing::{Generation, ProxyReport, ReplicaId, RoutingTable};
 use tokio::sync::{mpsc, oneshot};
 
+use self::certificates::{CertificateState, certificate_for};
 use super::holder_link::HolderLink;
+use super::relay_listener::Relayed;
 use super::reporter::InFlight;
 use super::serving_thread::{self, Order};
 use crate::error::ProxyError;
 use crate::handover::{Carried, ServiceLoad};
 use crate::log::{Event, LogSender};
 use crate::paths::ProxyPaths;
+use crate::relay::{self, SUCCESSOR};
 use crate::routing::{Service, Signals};
 use crate::saved_tables::SavedTables;
-use crate::tls::Certificate;
-
-/// Longest name of a service in bytes: it is part of a file's name.
-const MAX_NAME_BYTES: usize = 200;
-/// Replicas in one table at most.
-const MAX_UPSTREAMS: usize = 10_000;
 
 /// All services, and the threads that serve them.
 #[derive(Debug)]
@@ -36,6 +36,10 @@ pub(super) struct Registry {
     /// Withdrawn services that still have requests in flight.
     leaving: Vec<Arc<Service>>,
     threads: Vec<mpsc::UnboundedSender<Order>>,
+    /// Which of them serves the next connection of a worker that has left.
+    next_thread: usize,
+    /// Where requests are brought once this worker has left.
+    relay: PathBuf,
     saved: SavedTables,
     signals: Signals,
     logs: LogSender,
@@ -47,10 +51,7 @@ struct Entry {
     listen: SocketAddr,
     /// False while the endpoint of a restored table could not be bound.
     bound: bool,
-    /// `None` where connections are not encrypted, or cannot be.
-    certificate: Option<Certificate>,
-    /// Why the certificate's files cannot be used, as it was logged last.
-    complaint: String,
+    tls: CertificateState,
 }
 
 impl Registry {
@@ -70,14 +71,16 @@ impl Registry {
             carried: BTreeMap::new(),
             leaving: Vec::new(),
             threads,
+            next_thread: 0,
+            relay: paths.relay_socket(),
             saved,
             signals,
             logs,
         })
     }
 
-    /// Serves what was in force when the last worker ended.
-    pub(super) async fn restore(&mut self, holder: &mut HolderLink) {
+    /// Loads what was in force when the last worker ended, or is in force while that one still serves.
+    pub(super) fn restore(&mut self) {
         let tables = self.saved.load().unwrap_or_else(|error| {
             self.logs
                 .event(Event::new("saved_tables_unreadable", error.to_string()));
@@ -99,11 +102,14 @@ impl Registry {
                     service,
                     listen,
                     bound: false,
-                    certificate,
-                    complaint: String::new(),
+                    tls: CertificateState::new(certificate),
                 },
             );
         }
+    }
+
+    /// Serves what was loaded.
+    pub(super) async fn open_all(&mut self, holder: &mut HolderLink) {
         let restored: Vec<_> = self.entries.values().cloned().collect();
         for entry in restored {
             if let Err(reason) = self.bind_again(&entry, holder).await {
@@ -129,45 +135,6 @@ impl Registry {
                 self.logs
                     .event(Event::new("endpoint_bound", detail).of(entry.service.name()));
             }
-        }
-    }
-
-    /// The certificate of a restored table. Without one the endpoint serves nobody until it can be read.
-    fn certificate_at_start(&self, table: &RoutingTable) -> Option<Certificate> {
-        let loaded = Certificate::load(table.tls.as_ref()?);
-        let failed = |error: String| {
-            let event = Event::new("certificate_unusable", error);
-            self.logs.event(event.of(&table.service));
-        };
-        loaded.map_err(failed).ok()
-    }
-
-    /// Reads certificates whose files have changed.
-    pub(super) fn renew_certificates(&mut self) {
-        for (name, entry) in &mut self.entries {
-            let renewed = match (&entry.certificate, entry.service.table().tls) {
-                (Some(known), _) => known.renewed(),
-                (None, Some(files)) => Certificate::load(&files).map(Some),
-                (None, None) => continue,
-            };
-            let event = match renewed {
-                Ok(None) => {
-                    entry.complaint.clear();
-                    continue;
-                }
-                Ok(Some(certificate)) => {
-                    entry.service.set_tls(Some(Arc::clone(&certificate.config)));
-                    entry.certificate = Some(certificate);
-                    entry.complaint.clear();
-                    Event::new("certificate_renewed", "the files have changed")
-                }
-                Err(error) if error == entry.complaint => continue,
-                Err(error) => {
-                    entry.complaint.clone_from(&error);
-                    Event::new("certificate_not_renewed", error)
-                }
-            };
-            self.logs.event(event.of(name));
         }
     }
 
@@ -224,21 +191,18 @@ impl Registry {
             return Ok(Arc::clone(&entry.service));
         }
         self.check(&table)?;
-        let known = before.as_ref().and_then(|entry| entry.certificate.clone());
-        let certificate = match &table.tls {
-            None => None,
-            Some(files) => Some(match known.filter(|known| known.is_from(files)) {
-                // Files that cannot be used any more are no reason to refuse replicas.
-                Some(known) => known.renewed().ok().flatten().unwrap_or(known),
-                None => Certificate::load(files)?,
-            }),
-        };
+        let tls = certificate_for(&table, before.as_ref().map(|entry| &entry.tls))?;
+        let config = tls
+            .certificate
+            .as_ref()
+            .map(|known| Arc::clone(&known.config));
         let (name, generation, listen) = (table.service.clone(), table.generation, table.listen);
         let replicas = table.upstreams.len();
         let service = match &before {
             Some(entry) => Arc::clone(&entry.service),
             None => Service::new(table.clone(), self.signals.clone()),
         };
+        self.tell_carried(&service);
         let listens = before
             .as_ref()
             .is_some_and(|old| old.bound && old.listen == listen);
@@ -256,10 +220,10 @@ impl Registry {
         }
         // A connection that is accepted in between is not served in clear: it sees that there is a certificate to come.
         if table.tls.is_some() {
-            service.set_tls(certificate.as_ref().map(|known| Arc::clone(&known.config)));
+            service.set_tls(config.clone());
         }
         service.swap(table);
-        if certificate.is_none() {
+        if config.is_none() {
             service.set_tls(None);
         }
         if let Some(old) = before.filter(|old| old.bound && old.listen != listen) {
@@ -274,8 +238,7 @@ impl Registry {
                 service: Arc::clone(&service),
                 listen,
                 bound: true,
-                certificate,
-                complaint: String::new(),
+                tls,
             },
         );
         Ok(service)
@@ -342,7 +305,8 @@ impl Registry {
     pub(super) fn loads(services: &[Arc<Service>]) -> Vec<ServiceLoad> {
         let load = |service: &Arc<Service>| {
             let mut in_flight = service.in_flight().1;
-            in_flight.retain(|(_, count)| *count > 0);
+            // What was brought to the successor counts there.
+            in_flight.retain(|(replica_id, count)| *count > 0 && *replica_id != SUCCESSOR);
             ServiceLoad {
                 service: service.name().to_string(),
                 in_flight,
@@ -362,11 +326,25 @@ impl Registry {
         } else {
             self.carried.insert(carried.worker, carried.in_flight);
         }
+        self.entries
+            .values()
+            .for_each(|entry| self.tell_carried(&entry.service));
+    }
+
+    /// Tells a service what workers before this one have in flight: its limits are for all of them together.
+    fn tell_carried(&self, service: &Service) {
+        let carried = self.carried.values().flatten();
+        let carried = carried.filter(|load| load.service == **service.name());
+        let in_flight = carried.flat_map(|load| load.in_flight.iter().copied());
+        service.set_carried(in_flight.collect());
     }
 
     /// Nobody tells any more what workers before this one have in flight.
     pub(super) fn forget_carried(&mut self) {
         self.carried.clear();
+        self.entries
+            .values()
+            .for_each(|entry| entry.service.set_carried(Vec::new()));
     }
 
     pub(super) fn generations(&self) -> Vec<(String, Generation)> {
@@ -390,6 +368,30 @@ impl Registry {
             self.threads.len(),
             self.entries.len()
         )
+    }
+
+    /// Gives nothing to replicas any more, but everything to the worker that serves next.
+    pub(super) fn lead_to_successor(&self) {
+        relay::open(self.relay.clone(), self.entries.keys().cloned().collect());
+        for (number, entry) in (0..).zip(self.entries.values()) {
+            let last = relay::table(entry.service.table(), number);
+            entry.service.swap(last);
+        }
+    }
+
+    /// Serves a connection of a worker that has left. Who is not served tries again.
+    pub(super) fn serve_relayed(&mut self, relayed: Relayed) {
+        let Some(entry) = self.entries.get(&relayed.service) else {
+            return;
+        };
+        self.next_thread = self.next_thread.wrapping_add(1);
+        let count = self.threads.len().max(1);
+        if let Some(thread) = self.threads.get(self.next_thread % count) {
+            let _ = thread.send(Order::ServeRelayed {
+                service: Arc::clone(&entry.service),
+                socket: relayed.socket,
+            });
+        }
     }
 
     /// Ends all accepting; completes when no request is in flight any more.
@@ -479,56 +481,5 @@ impl Registry {
         self.saved
             .save(tables)
             .map_err(|error| format!("cannot save the routing table: {error}"))
-    }
-
-    /// What makes a table one that cannot be served.
-    fn check(&self, table: &RoutingTable) -> Result<(), String> {
-        let name = &table.service;
-        let is_file_name = !name.is_empty()
-            && name.len() <= MAX_NAME_BYTES
-            && !name.starts_with('.')
-            && !name.contains(['/', '\0']);
-        if !is_file_name {
-            return Err(format!("{name:?} cannot be the name of a service"));
-        }
-        if table.listen.port() == 0 {
-            return Err("the endpoint has no port".to_owned());
-        }
-        if table.load_balancer.stream_timeout_seconds.is_nan()
-            || table.load_balancer.stream_timeout_seconds <= 0.0
-        {
-            let seconds = table.load_balancer.stream_timeout_seconds;
-            return Err(format!(
-                "stream_timeout_seconds must be above 0, not {seconds}"
-            ));
-        }
-        if table.upstreams.len() > MAX_UPSTREAMS {
-            let count = table.upstreams.len();
-            return Err(format!(
-                "{count} replicas are more than the {MAX_UPSTREAMS} allowed"
-            ));
-        }
-        let mut seen = HashSet::new();
-        if let Some(twice) = table
-            .upstreams
-            .iter()
-            .find(|up| !seen.insert(up.replica_id))
-        {
-            return Err(format!(
-                "replica {} stands in the table twice",
-                twice.replica_id
-            ));
-        }
-        let other = self
-            .entries
-            .iter()
-            .find(|(other, entry)| *other != name && entry.listen == table.listen);
-        match other {
-            Some((other, _)) => Err(format!(
-                "{} is the endpoint of service {other} already",
-                table.listen
-            )),
-            None => Ok(()),
-        }
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::serve_connection;
+use super::connection::{serve_connection, serve_relayed};
 use crate::clock;
 use crate::deadline::{self, TICK};
 use crate::endpoint::Endpoint;
@@ -44,6 +44,11 @@ pub(super) enum Order {
         address: SocketAddr,
         listener: OwnedFd,
         started: oneshot::Sender<io::Result<()>>,
+    },
+    /// Serve this connection of a worker that has left.
+    ServeRelayed {
+        service: Arc<Service>,
+        socket: OwnedFd,
     },
     /// Accept what waits on `address`, then no more; `closed` hears when the listeners are closed.
     Close {
@@ -161,6 +166,11 @@ impl ServingThread {
                     started,
                 }) => {
                     let _ = started.send(self.serve(&service, address, listener));
+                }
+                Some(Order::ServeRelayed { service, socket }) => {
+                    let endpoint = self.endpoint(&service);
+                    let serve = serve_relayed(socket, Rc::clone(&endpoint));
+                    endpoint.tasks.spawn_local(serve);
                 }
                 Some(Order::Close { address, closed }) => {
                     self.close(address, true).await;

@@ -6,13 +6,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
-use plan::routing::{ProxyCommand, Split};
+use plan::routing::{ProxyCommand, RoutingTable, Split};
 use rustix::process::Signal;
 
 use crate::support::client::{Client, get, request};
 use crate::support::message::Head;
 use crate::support::process::{Proxy, signal};
 use crate::support::replica::{Replica, Then};
+use crate::support::tls::Certificates;
 use crate::support::{PATIENCE, eventually, free_address, numbered_table, table};
 
 const ADDRESS_VARIABLE: &str = "SKYSERVE_METRICS_ADDRESS";
@@ -278,15 +279,23 @@ fn retries_and_ejections_name_the_replica_that_failed() {
 
 #[test]
 fn the_documentation_names_what_is_exposed() {
+    let Some(certificates) = Certificates::make() else {
+        return;
+    };
     let replica = Replica::named("x");
-    let mut split = table(free_address(), 1, [replica.address]);
-    split.split = Some(Split {
+    let (proxy, mut controller, endpoint) = Proxy::serving(&[replica.address]);
+    let split = Split {
         version: 1,
         weight_percent: 100.0,
         header: None,
         cookie: None,
+    };
+    controller.acknowledged(RoutingTable {
+        service: "encrypted".to_owned(),
+        tls: Some(certificates.files()),
+        split: Some(split),
+        ..table(free_address(), 1, [replica.address])
     });
-    let (proxy, _controller, endpoint) = Proxy::serving_table(split);
     get(endpoint);
     let requests =
         r#"skyserve_requests_total{service="svc",version="1",replica="1",status_class="2xx"}"#;

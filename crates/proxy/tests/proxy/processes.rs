@@ -10,6 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use crate::ALREADY_RUNNING;
 use crate::support::client::{Client, get};
+use crate::support::controller::count_of;
 use crate::support::process::{Proxy, is_alive, signal};
 use crate::support::replica::{Replica, Then};
 use crate::support::{eventually, free_address, table};
@@ -190,7 +191,11 @@ fn a_worker_told_to_end_hands_over_without_breaking_a_request() {
     assert!(is_alive(worker), "it still has a stream");
     let mut controller = proxy.controller();
     let (_, in_flight) = controller.apply(table(endpoint, 2, []));
-    assert_eq!(in_flight, [(1, 1)], "the stream in the old worker counts");
+    // So do requests that were short, until the old worker has said that they are over.
+    if in_flight != [(1, 1)] {
+        assert!(count_of(&in_flight, 1) > 1, "{in_flight:?}");
+        controller.until_in_flight(1, 1);
+    }
     for _ in 0..50 {
         assert_eq!(stream.chunk().unwrap(), "tick");
     }

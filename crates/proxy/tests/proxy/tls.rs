@@ -433,3 +433,46 @@ fn a_switch_of_protocols_passes_bytes_both_ways_until_both_have_ended() {
     drop(client);
     controller.until_in_flight(1, 0);
 }
+
+#[test]
+fn a_certificate_that_ends_soon_is_told_of_once() {
+    let Some(certificates) = Certificates::make() else {
+        return;
+    };
+    let replica = Replica::named("r");
+    let (proxy, mut controller, _, first) = serving(&replica, &certificates);
+    // Those of the tests are good for two days.
+    let events = || {
+        let is_it = |event: &serde_json::Value| event["event"] == "certificate_expires";
+        proxy.events().into_iter().filter(is_it).collect::<Vec<_>>()
+    };
+    eventually("the event", || !events().is_empty());
+    let detail = events()[0]["detail"].as_str().unwrap().to_owned();
+    assert!(
+        detail.contains("chain.pem' expires in 1 days, at "),
+        "{detail}"
+    );
+    assert_eq!(events()[0]["service"], "svc");
+    let mut page = String::new();
+    let mut stream =
+        std::os::unix::net::UnixStream::connect(proxy.paths().metrics_socket()).unwrap();
+    std::io::Write::write_all(&mut stream, b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    stream.read_to_string(&mut page).unwrap();
+    let name = "skyserve_certificate_expiry_seconds{service=\"svc\"} ";
+    let seconds = page.lines().find_map(|line| line.strip_prefix(name));
+    let seconds: i64 = seconds.unwrap().parse().unwrap();
+    let day = 24 * 3600;
+    assert!((day..=2 * day).contains(&seconds), "{seconds}");
+    // Neither a new table nor the time says it again; a new certificate does.
+    controller.acknowledged(newer(&first, |_| {}));
+    certificates.renew().unwrap();
+    eventually("the second event", || events().len() == 2);
+    let names = proxy.events();
+    let renewed = names
+        .iter()
+        .position(|event| event["event"] == "certificate_renewed");
+    let last = names
+        .iter()
+        .rposition(|event| event["event"] == "certificate_expires");
+    assert!(renewed.unwrap() < last.unwrap());
+}

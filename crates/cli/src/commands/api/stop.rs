@@ -3,11 +3,11 @@
 //! With `--all` the data plane ends too, but only where no service needs it. Who needs it stands in
 //! the database, which only a server reads; so a server that does not run is started to be asked.
 
-use std::fs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use api::{Client, Health};
+use proxy::{ProxyPaths, RunningProxy};
 use rustix::process::{Pid, Signal, kill_process};
 use server::Home;
 
@@ -15,7 +15,6 @@ use crate::args::ApiStopArguments;
 use crate::failure::Failure;
 use crate::{output, server_process};
 
-const DEADLINE: Duration = Duration::from_secs(40);
 /// How long a proxy may take to come up.
 const PROXY_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
@@ -55,8 +54,7 @@ pub(crate) fn run(arguments: &ApiStopArguments) -> Result<ExitCode, Failure> {
 
 /// Stops the server and returns how many services it managed.
 async fn stop(client: &Client, health: &Health) -> Result<usize, Failure> {
-    client.shutdown().await?;
-    wait_for_end(client).await?;
+    server_process::stop(client).await?;
     Ok(health.services)
 }
 
@@ -83,45 +81,16 @@ async fn settled(client: &Client, mut health: Health) -> Health {
     health
 }
 
-async fn wait_for_end(client: &Client) -> Result<(), Failure> {
-    let begun = Instant::now();
-    while begun.elapsed() < DEADLINE {
-        if client.health().await.is_err() {
-            return Ok(());
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Err(Failure::Refused("the server does not stop".to_owned()))
-}
-
 /// Ends the data plane in an orderly way, if it runs.
 fn stop_proxy(home: &std::path::Path) -> Result<(), Failure> {
-    let file = proxy::ProxyPaths {
-        home: home.to_owned(),
-    }
-    .pid_file();
-    let Ok(text) = fs::read(file) else {
+    let home = home.to_owned();
+    let Some(proxy) = RunningProxy::find(&ProxyPaths { home }) else {
         return Ok(());
     };
-    let holder = serde_json::from_slice::<serde_json::Value>(&text)
-        .ok()
-        .and_then(|pids| pids.get("holder").and_then(serde_json::Value::as_i64))
-        .and_then(|pid| i32::try_from(pid).ok());
-    let Some(holder) = holder
-        .filter(|pid| is_our_proxy(*pid))
-        .and_then(Pid::from_raw)
-    else {
+    let holder = i32::try_from(proxy.holder).ok().and_then(Pid::from_raw);
+    let Some(holder) = holder else {
         return Ok(());
     };
     kill_process(holder, Signal::TERM).map_err(std::io::Error::from)?;
     output::line("The proxy is told to end.")
-}
-
-/// A process id may have been given to somebody else since it was written down.
-fn is_our_proxy(pid: i32) -> bool {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    words
-        .windows(2)
-        .any(|pair| matches!(pair, [b"proxy", b"hold"]))
 }

@@ -10,9 +10,13 @@ use crate::routing::Service;
 impl Registry {
     /// Everything there is to say of each service, for Prometheus.
     pub(in crate::worker) fn snapshots(&self) -> Vec<ServiceSnapshot> {
+        let now = clock::now();
         let snapshot = |service: &Arc<Service>| {
             let (_, in_flight) = self.in_flight(service);
-            ServiceSnapshot::of(service, &in_flight)
+            let mut snapshot = ServiceSnapshot::of(service, &in_flight);
+            let entry = self.entries.get(&**service.name());
+            snapshot.certificate_expiry = entry.and_then(|entry| entry.tls.seconds_left(now));
+            snapshot
         };
         self.services().map(snapshot).collect()
     }
