@@ -4,6 +4,8 @@
 mod app;
 #[path = "e2e/bad_versions.rs"]
 mod bad_versions;
+#[path = "e2e/canaries.rs"]
+mod canaries;
 #[path = "e2e/endurance.rs"]
 mod endurance;
 #[path = "e2e/examples.rs"]

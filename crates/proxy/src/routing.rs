@@ -344,6 +344,13 @@ impl Service {
         upstreams.map(|up| (up.replica_id, up.version)).collect()
     }
 
+    /// The version that has a share of the traffic, and how large that is in percent.
+    pub(crate) fn share(&self) -> Option<(Version, f64)> {
+        let published = Arc::clone(&self.routing().published);
+        let split = published.table.split.as_ref()?;
+        Some((split.version, split.weight_percent))
+    }
+
     /// What was counted of each version; `None` while the traffic is not split.
     pub(crate) fn canary_counts(&self) -> Option<CanaryCounts> {
         let is_split = self.routing().published.groups.is_some();

@@ -92,6 +92,16 @@ impl Groups {
         self.header.as_ref().is_some_and(has_header) || self.cookie.as_ref().is_some_and(has_cookie)
     }
 
+    /// Whether a request of this side was served by a version of the other.
+    pub(crate) fn is_diverted(&self, side: Side, version: Version) -> bool {
+        let is_new = version == self.version;
+        match side {
+            Side::New | Side::Wished => !is_new,
+            Side::Old => is_new,
+            Side::Whole => false,
+        }
+    }
+
     /// The side of a session or conversation of this hash.
     pub(crate) fn side_of_session(&self, hash: u64) -> Side {
         if self.weight.has_session(hash, u64::from(self.version)) {

@@ -129,7 +129,8 @@ pub struct Analysis {
     pub max_latency_ratio: Option<f64>,
     /// The same for the time to the first byte of an answer.
     pub max_ttfb_ratio: Option<f64>,
-    /// Requests that the new version must have answered before anything is concluded. Default 100, at least 1.
+    /// Requests that each version must have answered before the new one is found good; fewer than 30 count as 30. What is
+    /// worse is found so as soon as it is certain. Default 100, at least 1.
     pub min_requests: u64,
     /// How sure one must be to find it worse. Default 0.95, between 0.5 and 1.
     pub confidence: f64,

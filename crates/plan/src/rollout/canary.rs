@@ -272,8 +272,8 @@ fn serve_if_nobody_else_does(context: &mut Context, buckets: &Buckets) {
     }
 }
 
-/// How the table shares requests out; while the canary is undone, as it was. `new` of `all`
-/// upstreams are of its version.
+/// How the table shares requests out; what is undone keeps no more than the old version cannot bear
+/// yet. `new` of `all` upstreams are of its version.
 pub(crate) fn split(state: &ServiceState, new: usize, all: usize) -> Option<Split> {
     let rollout = state.rollout.as_ref()?;
     let progress = rollout.canary.as_ref()?;
@@ -291,6 +291,12 @@ pub(crate) fn split(state: &ServiceState, new: usize, all: usize) -> Option<Spli
         (None, Some(_)) => before,
         // All steps are over: its share grows with its replicas.
         (_, None) => before.max(share_percent(new, all)),
+    };
+    let weight_percent = if rollout.is_undone() {
+        let (old, target) = (all.saturating_sub(new), state.target() as usize);
+        weight_percent.min(share_percent(target.saturating_sub(old), target))
+    } else {
+        weight_percent
     };
     let canary = &state.version(rollout.version)?.settings.canary;
     Some(Split {

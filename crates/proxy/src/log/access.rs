@@ -91,8 +91,8 @@ pub(crate) struct RequestRecord {
     bytes_out: u64,
     attempts: u32,
     outcome: Outcome,
-    /// Whether it is part of the sample by which versions are compared.
-    is_sample: bool,
+    /// Of a split.
+    side: Side,
     upload: Option<Arc<UploadProgress>>,
 }
 
@@ -122,7 +122,7 @@ impl RequestRecord {
             bytes_out: 0,
             attempts: 0,
             outcome: Outcome::default(),
-            is_sample: false,
+            side: Side::default(),
             upload: None,
         }
     }
@@ -145,9 +145,9 @@ impl RequestRecord {
             .push(request_id.get(..MAX_ID_BYTES).unwrap_or(request_id));
     }
 
-    /// The side of a split that it goes to. One that wished for its side is no sample.
+    /// The side of a split that it goes to.
     pub(crate) fn goes_to(&mut self, side: Side) {
-        self.is_sample = matches!(side, Side::New | Side::Old);
+        self.side = side;
     }
 
     /// The request begins to wait for a replica.
@@ -170,8 +170,8 @@ impl RequestRecord {
         if let Some(failed) = self.replica {
             metrics.retried(failed, self.started);
             // Once more to the same one: on another connection, the first was stale.
-            if self.is_sample && failed.0 != upstream.replica_id {
-                self.sample(&self.endpoint.view(), Some(Sampled::Failed));
+            if failed.0 != upstream.replica_id {
+                self.sample(&self.endpoint.view(), || Some(Sampled::Failed));
             }
         }
         let replica = (upstream.replica_id, upstream.version);
@@ -205,12 +205,16 @@ impl RequestRecord {
         self.bytes_in + self.upload.as_ref().map_or(0, |upload| upload.bytes())
     }
 
-    /// Counts how the request ended at the replica that has it, if it began under the split in force.
-    fn sample(&self, view: &View, sampled: Option<Sampled>) {
-        let groups = view.published.groups.as_ref();
-        let since = groups.map(|groups| groups.since);
-        if let (Some(since), Some((_, version)), Some(sampled)) = (since, self.replica, sampled)
-            && self.started >= since
+    /// Counts how the request ended at the replica that has it, if it began under the split in force. One that wished for
+    /// its side is no sample by which versions are compared.
+    fn sample(&self, view: &View, sampled: impl FnOnce() -> Option<Sampled>) {
+        let (Some(groups), Some((_, version))) = (&view.published.groups, self.replica) else {
+            return;
+        };
+        let is_sample = matches!(self.side, Side::New | Side::Old);
+        if is_sample
+            && self.started >= groups.since
+            && let Some(sampled) = sampled()
         {
             self.endpoint.metrics.sampled(version, sampled);
         }
@@ -245,8 +249,11 @@ impl RequestRecord {
             now,
         };
         metrics.ended(self.replica, &ended);
-        if self.is_sample {
-            self.sample(view, self.sampled(&ended));
+        self.sample(view, || self.sampled(&ended));
+        if let (Some(groups), Some((_, version))) = (&view.published.groups, self.replica)
+            && groups.is_diverted(self.side, version)
+        {
+            metrics.diverted();
         }
     }
 

@@ -58,6 +58,16 @@ pub(super) const REPLICAS: Metric = metric(
     "gauge",
     "Replicas in the routing table in force.",
 );
+pub(super) const SHARE: Metric = metric(
+    "skyserve_traffic_share_percent",
+    "gauge",
+    "Share of the requests that a version is to have, where the traffic is split.",
+);
+pub(super) const DIVERTED: Metric = metric(
+    "skyserve_requests_diverted_total",
+    "counter",
+    "Requests that the other side of a split had to serve, because theirs had nobody to give them to.",
+);
 pub(super) const QUEUE_DEPTH: Metric = metric(
     "skyserve_queue_depth",
     "gauge",

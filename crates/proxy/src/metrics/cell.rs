@@ -62,6 +62,7 @@ pub(super) struct ServiceCell {
     /// As [`Reason::ALL`].
     pub(super) refused: [Count; Reason::ALL.len()],
     pub(super) queue_wait: Histogram,
+    pub(super) diverted: Count,
 }
 
 impl ServiceCell {

@@ -89,6 +89,11 @@ impl EndpointMetrics {
         });
     }
 
+    /// A request was served by the other side than the one it was meant for.
+    pub(crate) fn diverted(&self) {
+        self.service.diverted.add(1);
+    }
+
     /// A request that began under the split in force has ended at a replica of this version.
     pub(crate) fn sampled(&self, version: Version, sampled: Sampled) {
         self.canary.count(&self.shared.canary, version, sampled);

@@ -68,8 +68,10 @@ pub(crate) fn render(services: &[ServiceSnapshot]) -> Vec<u8> {
         replica.bytes_out
     });
     page.versions(&services);
+    page.shares(&services);
+    page.services(&catalogue::DIVERTED, &services, |service| service.diverted);
     page.services(&catalogue::QUEUE_DEPTH, &services, |service| {
-        service.queue_depth
+        u64::from(service.queue_depth)
     });
     page.head(&catalogue::QUEUE_WAIT);
     for labelled in &services {
@@ -81,7 +83,7 @@ pub(crate) fn render(services: &[ServiceSnapshot]) -> Vec<u8> {
     }
     page.refused(&services);
     page.services(&catalogue::CONNECTIONS, &services, |service| {
-        service.connections
+        u64::from(service.connections)
     });
     page.certificates(&services);
     page.text
@@ -239,15 +241,28 @@ impl Page {
         }
     }
 
+    fn shares(&mut self, services: &[Labelled<'_>]) {
+        self.head(&catalogue::SHARE);
+        for labelled in services {
+            if let Some((version, percent)) = labelled.service.share {
+                let mut labels = labelled.labels.clone();
+                push_label(&mut labels, "version", &version.to_string());
+                self.begin(catalogue::SHARE.name, "", &labels);
+                let value = format!("}} {percent}\n");
+                self.text.extend_from_slice(value.as_bytes());
+            }
+        }
+    }
+
     fn services(
         &mut self,
         metric: &Metric,
         services: &[Labelled<'_>],
-        value: impl Fn(&ServiceSnapshot) -> u32,
+        value: impl Fn(&ServiceSnapshot) -> u64,
     ) {
         self.head(metric);
         for labelled in services {
-            self.sample(metric, &labelled.labels, u64::from(value(labelled.service)));
+            self.sample(metric, &labelled.labels, value(labelled.service));
         }
     }
 

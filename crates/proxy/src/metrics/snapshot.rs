@@ -19,6 +19,9 @@ pub(crate) struct ServiceSnapshot {
     pub(crate) certificate_expiry: Option<i64>,
     pub(super) queue_depth: u32,
     pub(super) queue_wait: HistogramSum,
+    /// The version that has a share of the traffic, and how large that is in percent.
+    pub(super) share: Option<(Version, f64)>,
+    pub(super) diverted: u64,
     /// As [`Reason::ALL`].
     pub(super) refused: [u64; Reason::ALL.len()],
     pub(super) replicas: BTreeMap<Key, ReplicaSnapshot>,
@@ -52,6 +55,7 @@ impl ServiceSnapshot {
             name: service.name().to_string(),
             connections: service.connections.count(),
             queue_depth: service.line.len(),
+            share: service.share(),
             ..Self::default()
         };
         let mut versions: BTreeMap<ReplicaId, Version> = BTreeMap::new();
@@ -84,6 +88,7 @@ impl ServiceSnapshot {
 
     pub(super) fn add_service(&mut self, cell: &ServiceCell) {
         self.queue_wait.add(&cell.queue_wait);
+        self.diverted += cell.diverted.get();
         for (sum, count) in self.refused.iter_mut().zip(&cell.refused) {
             *sum += count.get();
         }

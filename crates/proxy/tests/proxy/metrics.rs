@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
-use plan::routing::{ProxyCommand, RoutingTable};
+use plan::routing::{ProxyCommand, RoutingTable, Split};
 use rustix::process::Signal;
 
 use crate::support::client::{Client, get, request};
@@ -20,7 +20,7 @@ const ADDRESS_VARIABLE: &str = "SKYSERVE_METRICS_ADDRESS";
 
 /// What is read as text, by the rules of the format.
 #[derive(Debug, Default)]
-struct Page {
+pub(crate) struct Page {
     /// Help and type by name.
     families: BTreeMap<String, (String, String)>,
     /// Values by everything that stands before them.
@@ -58,7 +58,7 @@ impl Page {
         page
     }
 
-    fn value(&self, series: &str) -> f64 {
+    pub(crate) fn value(&self, series: &str) -> f64 {
         self.samples.get(series).copied().unwrap_or(0.0)
     }
 
@@ -111,7 +111,7 @@ fn scrape(proxy: &Proxy) -> Page {
 }
 
 /// Scrapes until a series has this value.
-fn until(proxy: &Proxy, series: &str, value: f64) -> Page {
+pub(crate) fn until(proxy: &Proxy, series: &str, value: f64) -> Page {
     let mut page = Page::default();
     eventually(&format!("{series} {value}"), || {
         page = scrape(proxy);
@@ -284,9 +284,16 @@ fn the_documentation_names_what_is_exposed() {
     };
     let replica = Replica::named("x");
     let (proxy, mut controller, endpoint) = Proxy::serving(&[replica.address]);
+    let split = Split {
+        version: 1,
+        weight_percent: 100.0,
+        header: None,
+        cookie: None,
+    };
     controller.acknowledged(RoutingTable {
         service: "encrypted".to_owned(),
         tls: Some(certificates.files()),
+        split: Some(split),
         ..table(free_address(), 1, [replica.address])
     });
     get(endpoint);

@@ -151,7 +151,7 @@ pub(super) const FIELDS: &[Field] = &[
         "service.update.canary.analysis.min_requests",
         "integer, at least 1",
         "100",
-        "Requests that the new version must have answered before anything is concluded",
+        "Requests that each version must have answered before the new one is found good; at least 30 count",
     ),
     honoured(
         "service.update.canary.analysis.confidence",

@@ -8,6 +8,7 @@ use plan::routing::{ProxyReport, RoutingTable};
 use rustix::process::Signal;
 
 use super::{Fleet, load, split_table, wish};
+use crate::metrics::until;
 use crate::support::client::{Client, request};
 use crate::support::controller::Controller;
 use crate::support::process::{Proxy, signal};
@@ -219,4 +220,21 @@ fn a_worker_that_begins_anew_says_so() {
     assert_ne!(after.counting_since, before.counting_since);
     let new = after.since(&before, 2);
     assert_eq!(new.old.requests + new.new.requests, 40, "{after:?}");
+}
+
+#[test]
+fn the_share_and_what_becomes_of_it_are_metrics() {
+    let fleet = Fleet::start(1, 0);
+    let (proxy, _controller, endpoint) = Proxy::serving_table(fleet.table(12.5));
+    let mut client = Client::connect(endpoint);
+    for _ in 0..80 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let requests =
+        r#"skyserve_requests_total{service="svc",version="1",replica="1",status_class="2xx"}"#;
+    let page = until(&proxy, requests, 80.0);
+    let share = page.value(r#"skyserve_traffic_share_percent{service="svc",version="2"}"#);
+    assert_eq!(share, 12.5);
+    let diverted = page.value(r#"skyserve_requests_diverted_total{service="svc"}"#);
+    assert!((9.0..=11.0).contains(&diverted), "{diverted}");
 }
