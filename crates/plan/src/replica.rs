@@ -8,6 +8,7 @@ use crate::observation::Exit;
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::status::ReplicaStatus;
 use crate::time::Timestamp;
+use crate::verify::Verification;
 
 /// One replica.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Replica {
     /// How `setup` or `run` ended, if it failed; without the lines of its log.
     #[serde(default)]
     pub exit: Option<Exit>,
+    /// How far its verification is, where its version asks for one.
+    #[serde(default, skip_serializing_if = "Verification::is_none")]
+    pub verification: Verification,
     /// Whether a routing table names it.
     pub routed: Routed,
     /// How far its end is, once it has been decided.
@@ -119,6 +123,7 @@ impl Replica {
             detail: None,
             reason: None,
             exit: None,
+            verification: Verification::None,
             routed: Routed::Never,
             ending: None,
         }

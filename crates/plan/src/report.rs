@@ -4,13 +4,15 @@
 mod why;
 
 use serde::{Deserialize, Serialize};
+use spec::StepEnd;
 
 use crate::replica::{Replica, Routed};
-use crate::rollout::{NoRoom, Outcome, Rollout};
+use crate::rollout::{NoRoom, Outcome, Rollout, canary};
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
 use crate::time::Timestamp;
+use crate::verify::Verification;
 
 pub use why::{Deadline, Why, is_told, why, why_replica};
 
@@ -45,6 +47,13 @@ pub enum WaitingOn {
         limit_seconds: f64,
         /// What the last probe saw.
         last_probe_failure: Option<String>,
+    },
+    /// The command that a replica must satisfy.
+    Verifying {
+        /// The replica.
+        replica: ReplicaId,
+        /// Seconds that the command may take.
+        limit_seconds: f64,
     },
     /// A ready replica to have been so for long enough.
     Settling {
@@ -91,6 +100,19 @@ pub enum WaitingOn {
         in_flight: u32,
         /// Seconds until it is stopped all the same.
         remaining_seconds: f64,
+    },
+    /// A step of a canary to end.
+    CanaryStep {
+        /// Which one, from 1.
+        step: u32,
+        /// How many there are.
+        steps: u32,
+        /// Share of requests that the new version gets, in percent.
+        weight_percent: f64,
+        /// Seconds that it still takes. `None`: until it is promoted.
+        remaining_seconds: Option<f64>,
+        /// What the analysis waits for, once the time is over.
+        doubt: Option<String>,
     },
     /// Room for more replicas of the new version beside the old ones.
     Room {
@@ -143,6 +165,7 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
                 .map(|id| WaitingOn::Adoption { replica: *id }),
         );
     }
+    reasons.extend(canary_step(state, now));
     let live = state.replicas.values().filter(|replica| replica.is_live());
     reasons.extend(
         live.filter(|replica| replica.version == version)
@@ -167,6 +190,23 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
     reasons
 }
 
+/// The step of a canary that is in force.
+fn canary_step(state: &ServiceState, now: Timestamp) -> Option<WaitingOn> {
+    state.rollout_in_progress()?;
+    let (progress, step, steps) = canary::current(state)?;
+    let lasted = (now - progress.since?).as_seconds();
+    Some(WaitingOn::CanaryStep {
+        step: progress.step.saturating_add(1),
+        steps,
+        weight_percent: step.weight_percent,
+        remaining_seconds: match step.until {
+            StepEnd::Seconds(seconds) => Some((seconds - lasted).max(0.0)),
+            StepEnd::Promoted => None,
+        },
+        doubt: progress.doubt.clone(),
+    })
+}
+
 /// Why the newest replica of a version that failed did so.
 fn last_failure(state: &ServiceState, version: Version) -> Option<String> {
     let replicas = state.replicas.values().rev();
@@ -186,6 +226,13 @@ fn why_not_available(state: &ServiceState, replica: &Replica, now: Timestamp) ->
             detail: replica.detail.clone(),
             elapsed_seconds: since(replica.launched_at),
         }),
+        ReplicaStatus::Starting if replica.verification == Verification::Running => {
+            let verify = version.settings.verify.as_ref();
+            Some(WaitingOn::Verifying {
+                replica: id,
+                limit_seconds: verify.map_or(0.0, |verify| verify.timeout_seconds),
+            })
+        }
         ReplicaStatus::Starting => Some(WaitingOn::Starting {
             replica: id,
             elapsed_seconds: since(replica.app_started_at),
@@ -261,6 +308,12 @@ impl WaitingOn {
                 let seen = behind(", last probe: ", seen);
                 format!("replica {replica}: starting, {elapsed}s of {limit_seconds}s{seen}")
             }
+            Self::Verifying {
+                replica,
+                limit_seconds,
+            } => {
+                format!("replica {replica}: `verify` runs, at most {limit_seconds}s")
+            }
             Self::Settling {
                 replica,
                 elapsed_seconds,
@@ -310,6 +363,20 @@ impl WaitingOn {
                 "replica {replica}: draining, {in_flight} in flight, at most {}s more",
                 remaining_seconds.ceil()
             ),
+            Self::CanaryStep {
+                step,
+                steps,
+                weight_percent,
+                remaining_seconds,
+                doubt,
+            } => {
+                let until = match (doubt, remaining_seconds) {
+                    (Some(doubt), _) => format!("the analysis: {doubt}"),
+                    (None, Some(seconds)) => format!("{}s more", seconds.ceil()),
+                    (None, None) => "`sky serve promote`".to_owned(),
+                };
+                format!("step {step} of {steps} ({weight_percent} % of requests): {until}")
+            }
             Self::Room { surge, seen } => format!("{}: {seen}", NoRoom::sentence(*surge)),
             Self::Stopping { replica } => format!("replica {replica}: stopping"),
         }
@@ -346,7 +413,7 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
             )
         }
         None => {
-            let (ready, wanted) = (ready(state, version), state.target());
+            let (ready, wanted) = (ready(state, version), wanted_new(state));
             let waits = waiting_on(state, version, now);
             let is_room = |wait: &&WaitingOn| matches!(wait, WaitingOn::Room { .. });
             let first = waits.iter().find(|wait| !is_room(wait)).cloned();
@@ -389,6 +456,12 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
             format!("Update to version {version} ({mode}) was superseded by version {by}")
         }
     }
+}
+
+/// New replicas that are wanted for now.
+fn wanted_new(state: &ServiceState) -> u32 {
+    let target = state.target();
+    canary::current(state).map_or(target, |(_, step, _)| canary::wanted(step, target))
 }
 
 /// What an old replica on its way out waits for.

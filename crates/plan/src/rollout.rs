@@ -35,6 +35,7 @@
 //! run while nobody looks.
 
 mod blue_green;
+pub(crate) mod canary;
 mod converge;
 mod failure;
 mod limits;
@@ -51,6 +52,7 @@ use serde::{Deserialize, Serialize};
 use crate::routing::{ReplicaId, Version};
 use crate::time::Timestamp;
 
+pub use canary::CanaryProgress;
 pub(crate) use converge::{converge, end_replica};
 pub(crate) use failure::{own_fault, progress_deadline};
 pub(crate) use room::launch_failed;
@@ -94,6 +96,9 @@ pub struct Rollout {
     /// With `max_surge: auto`: there is not room for all of both versions.
     #[serde(default)]
     pub no_room: Option<NoRoom>,
+    /// In a canary: how far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryProgress>,
     /// How it ended.
     pub outcome: Option<Outcome>,
 }
@@ -161,6 +166,7 @@ impl Rollout {
             paused_at: None,
             hurried: false,
             no_room: None,
+            canary: (mode == UpdateMode::Canary).then(CanaryProgress::default),
             outcome: None,
         }
     }

@@ -251,6 +251,7 @@ impl WaitingOn {
             Self::Pending { replica }
             | Self::Provisioning { replica, .. }
             | Self::Starting { replica, .. }
+            | Self::Verifying { replica, .. }
             | Self::Settling { replica, .. }
             | Self::NotReady { replica, .. }
             | Self::Adoption { replica }

@@ -65,7 +65,11 @@ pub(crate) fn progress_deadline(context: &mut Context) {
     let Some(rollout) = context.state.rollout_in_progress() else {
         return;
     };
-    if rollout.paused_at.is_some() {
+    let is_tried = rollout
+        .canary
+        .as_ref()
+        .is_some_and(|canary| canary.since.is_some());
+    if rollout.paused_at.is_some() || is_tried {
         return;
     }
     let awake_since = context.state.awake.since.unwrap_or(rollout.progress_at);

@@ -151,7 +151,16 @@ impl World {
         };
         let steered = |state: &ServiceState| {
             let rollout = state.rollout.as_ref();
-            let rollout = rollout.map(|r| (r.version, r.paused_at, r.hurried, r.outcome.clone()));
+            let step = |r: &plan::rollout::Rollout| r.canary.as_ref().map(|canary| canary.step);
+            let rollout = rollout.map(|r| {
+                (
+                    r.version,
+                    r.paused_at,
+                    r.hurried,
+                    step(r),
+                    r.outcome.clone(),
+                )
+            });
             (state.desired, rollout)
         };
         assert_eq!(
@@ -230,7 +239,20 @@ impl World {
                 self.in_force = table.generation;
                 self.acknowledge();
             }
-            Action::Verify { .. } | Action::RestartInPlace { .. } => {}
+            Action::Verify { replica, version } => {
+                let verify = self.state.versions[&version].settings.verify.as_ref();
+                let failure = match verify.map(|verify| verify.run.as_str()) {
+                    Some("true") => None,
+                    Some("hangs") => return,
+                    _ => Some("it exited with code 1".to_owned()),
+                };
+                self.tell(&Event::Verified {
+                    replica,
+                    version,
+                    failure,
+                });
+            }
+            Action::RestartInPlace { .. } => {}
             Action::Withdraw => self.tell(&Event::Withdrawn),
             Action::CollectVersion { version } => self.collected.push(version),
             Action::Forget => self.forgotten += 1,
