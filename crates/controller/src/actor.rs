@@ -1,6 +1,6 @@
 //! The actor of one service: takes messages one at a time, steps, commits, publishes, executes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +105,8 @@ pub(crate) struct Actor {
     pub(crate) launches: BTreeMap<ReplicaId, Option<Instant>>,
     /// What the proxy counted of a canary.
     canary: canary::Told,
+    /// Those of them that are restarts: what was seen before is of the app before.
+    pub(crate) restarts: BTreeSet<ReplicaId>,
     /// Replicas that the proxy could not reach, and when it last said so.
     complained_of: BTreeMap<ReplicaId, Instant>,
 }
@@ -123,6 +125,7 @@ pub(crate) async fn run(
         probers: Probers::default(),
         busy: BTreeMap::new(),
         launches: BTreeMap::new(),
+        restarts: BTreeSet::new(),
         canary: canary::Told::default(),
         complained_of: BTreeMap::new(),
         requested_by: None,
@@ -239,8 +242,8 @@ impl Actor {
     /// half-done is done again, not given up, and a look can arrive later than the launch that overtook it.
     fn is_premature(&self, replica: ReplicaId, seen: &Observation, begun: Instant) -> bool {
         let launch = self.launches.get(&replica);
-        seen.phase == Phase::Absent
-            && launch.is_some_and(|outcome| outcome.is_none_or(|known| begun <= known))
+        let is_doubtful = seen.phase == Phase::Absent || self.restarts.contains(&replica);
+        is_doubtful && launch.is_some_and(|outcome| outcome.is_none_or(|known| begun <= known))
     }
 
     /// Takes in what the world did. It cannot be refused, so while the store cannot be written it waits its turn.
@@ -411,6 +414,7 @@ impl Actor {
         self.busy.retain(|_, task| !task.is_finished());
         let replicas = &self.state.replicas;
         self.launches.retain(|id, _| replicas.contains_key(id));
+        self.restarts.retain(|id| replicas.contains_key(id));
         self.complained_of.retain(|id, _| replicas.contains_key(id));
     }
 

@@ -170,16 +170,29 @@ fn terminate_replica(context: &mut Context, id: ReplicaId, immediately: bool, pu
 
 fn launched(context: &mut Context, id: ReplicaId) {
     let now = context.now;
-    if let Some(replica) = context.state.replicas.get_mut(&id) {
-        replica.launched_at.get_or_insert(now);
+    let Some(replica) = context.state.replicas.get_mut(&id) else {
+        return;
+    };
+    replica.launched_at.get_or_insert(now);
+    if replica.is_restarting() {
+        replica.restart = None;
     }
-    context.set_status(id, ReplicaStatus::Provisioning, None);
+    if replica.status == ReplicaStatus::Pending {
+        context.set_status(id, ReplicaStatus::Provisioning, None);
+    }
 }
 
 fn launch_failed(context: &mut Context, id: ReplicaId, class: ErrorClass, message: &str) {
     let reason = format!("could not be launched: {message}");
+    let replica = context.state.replicas.get(&id);
+    let is_restarting = replica.is_some_and(Replica::is_restarting);
     if context.set_status(id, ReplicaStatus::FailedProvision, Some(&reason)) {
-        ending::released(context, id);
+        if is_restarting {
+            // Something of before may be there.
+            ending::begin_now(context, id);
+        } else {
+            ending::released(context, id);
+        }
         if class == ErrorClass::UserFault {
             rollout::own_fault(context, id);
         } else {
@@ -222,6 +235,9 @@ fn observed(context: &mut Context, id: ReplicaId, observation: &Observation) {
             // Nobody is left to answer the requests that its end waits for.
             ending::nothing_to_drain(context, id);
         }
+        return;
+    }
+    if replica.is_restarting() && !matches!(observation.phase, Phase::Lost { .. }) {
         return;
     }
     note_places(replica, observation);

@@ -55,6 +55,7 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
         );
     }
     reasons.extend(canary_step(state, now));
+    reasons.extend(restarting(state, now));
     let live = state.replicas.values().filter(|replica| replica.is_live());
     reasons.extend(
         live.filter(|replica| replica.version == version)
@@ -77,6 +78,20 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
         });
     }
     reasons
+}
+
+/// Replicas that drain before they are restarted.
+fn restarting(state: &ServiceState, now: Timestamp) -> Vec<WaitingOn> {
+    let live = state.replicas.values().filter(|replica| replica.is_live());
+    let drains = live.filter_map(|replica| {
+        let restart = replica.restart.filter(|restart| !restart.asked)?;
+        Some(WaitingOn::Restarting {
+            replica: replica.id,
+            in_flight: state.live.in_flight.get(&replica.id).copied().unwrap_or(0),
+            remaining_seconds: (restart.drain_deadline - now).as_seconds().max(0.0),
+        })
+    });
+    drains.collect()
 }
 
 /// The step of a canary that is in force.

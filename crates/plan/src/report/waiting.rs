@@ -37,6 +37,15 @@ pub enum WaitingOn {
         /// What the last probe saw.
         last_probe_failure: Option<String>,
     },
+    /// Requests in flight on a replica that is to be restarted.
+    Restarting {
+        /// The replica.
+        replica: ReplicaId,
+        /// How many.
+        in_flight: u32,
+        /// Seconds until it is restarted all the same.
+        remaining_seconds: f64,
+    },
     /// The command that a replica must satisfy.
     Verifying {
         /// The replica.
@@ -125,6 +134,7 @@ impl WaitingOn {
             Self::Pending { replica }
             | Self::Provisioning { replica, .. }
             | Self::Starting { replica, .. }
+            | Self::Restarting { replica, .. }
             | Self::Verifying { replica, .. }
             | Self::Settling { replica, .. }
             | Self::NotReady { replica, .. }
@@ -161,6 +171,14 @@ impl WaitingOn {
                 let seen = behind(", last probe: ", seen);
                 format!("replica {replica}: starting, {elapsed}s of {limit_seconds}s{seen}")
             }
+            Self::Restarting {
+                replica,
+                in_flight,
+                remaining_seconds,
+            } => format!(
+                "replica {replica}: draining before its restart, {in_flight} in flight, at most {}s more",
+                remaining_seconds.ceil()
+            ),
             Self::Verifying {
                 replica,
                 limit_seconds,
