@@ -124,6 +124,17 @@ fn a_canary_takes_the_time_of_its_steps_and_waits_for_people() {
 }
 
 #[test]
+fn in_place_restarts_one_after_the_other_and_launches_none() {
+    let (state, now) = service(2);
+    let run = update(&state, version(2, "b", 2, UpdateMode::InPlace), now);
+    assert_eq!(run.outcome, Forecast::Succeeds, "{:?}", run.steps);
+    assert_eq!((run.restarted.as_slice(), run.launched), (&[1, 2][..], 0));
+    assert!(run.reused.is_empty() && run.stopped.is_empty(), "{run:?}");
+    assert_eq!((run.peak_replicas, run.replicas_after), (2, 2));
+    assert_eq!((run.serving_now, run.lowest_serving), (2, 1));
+}
+
+#[test]
 fn nothing_is_promised_that_was_never_measured() {
     let first = version(1, "a", 2, UpdateMode::Rolling);
     let listen = ([127, 0, 0, 1], 30001).into();
