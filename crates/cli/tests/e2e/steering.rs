@@ -162,6 +162,36 @@ async fn an_update_is_paused_resumed_and_another_aborted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_canary_waits_for_a_person_and_says_so() {
+    let app = App::new(Network::Auto);
+    let endpoint = app.up(2);
+    let load = Load::start(&endpoint, 3);
+    update(&app, &app.yaml("2", 2), &["--mode", "canary"]);
+    app.sky
+        .until("web", "both answer", |web| web.active_versions == [1, 2])
+        .await;
+    // Until a person says so it goes no further, and that is what it says.
+    answers(&load, 200).await;
+    let waits = "step 1 of 1 (10 % of requests): `sky serve promote`";
+    for command in [&["why", "web"][..], &["status", "web"]] {
+        let told = app.sky.ok(&[&["serve"], command].concat()).out;
+        assert!(told.contains(waits), "{command:?}: {told}");
+    }
+    assert!(steered(&app, &["promote", "web"]).changed);
+    app.sky
+        .until("web", "promoted", |web| {
+            web.active_versions == [2] && web.replicas.len() == 2
+        })
+        .await;
+    let again = steered(&app, &["promote", "web"]);
+    assert!(!again.changed, "{again:?}");
+    let report = load.stop().await;
+    println!("e2e canary, promoted: {report}");
+    report.assert_clean();
+    assert!(report.saw("1") && report.saw("2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_there_is_nothing_to_steer_it_is_said() {
     let app = App::new(Network::Auto);
     app.up(1);

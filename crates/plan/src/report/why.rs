@@ -243,24 +243,5 @@ fn rollout_deadline(state: &ServiceState) -> Option<(String, Timestamp)> {
     Some((what, since + limit))
 }
 
-impl WaitingOn {
-    /// The replica that is waited for, where it is one.
-    #[must_use]
-    pub fn replica(&self) -> Option<ReplicaId> {
-        match self {
-            Self::Pending { replica }
-            | Self::Provisioning { replica, .. }
-            | Self::Starting { replica, .. }
-            | Self::Settling { replica, .. }
-            | Self::NotReady { replica, .. }
-            | Self::Adoption { replica }
-            | Self::Draining { replica, .. }
-            | Self::Stopping { replica } => Some(*replica),
-            // A time, the proxy, room or a person is waited for.
-            _ => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -103,6 +103,38 @@ fn a_new_content_replaces_everything_without_less_capacity() {
 }
 
 #[test]
+fn a_canary_takes_the_time_of_its_steps_and_waits_for_people() {
+    let (state, now) = service(2);
+    let mut next = version(2, "b", 2, UpdateMode::Canary);
+    let step = |weight_percent, until| spec::CanaryStep {
+        weight_percent,
+        until,
+    };
+    next.settings.canary.steps = vec![
+        step(5.0, StepEnd::Seconds(300.0)),
+        step(50.0, StepEnd::Promoted),
+    ];
+    next.settings.canary.analysis = Some(spec::Analysis::default());
+    let run = update(&state, next, now);
+    assert_eq!(run.outcome, Forecast::Succeeds, "{:?}", run.steps);
+    assert_eq!((run.promotions, run.replicas_after), (1, 2));
+    assert!(run.lowest_serving >= 2, "{run:?}");
+    let seconds = run.duration_seconds.unwrap();
+    assert!((330.0..500.0).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn in_place_restarts_one_after_the_other_and_launches_none() {
+    let (state, now) = service(2);
+    let run = update(&state, version(2, "b", 2, UpdateMode::InPlace), now);
+    assert_eq!(run.outcome, Forecast::Succeeds, "{:?}", run.steps);
+    assert_eq!((run.restarted.as_slice(), run.launched), (&[1, 2][..], 0));
+    assert!(run.reused.is_empty() && run.stopped.is_empty(), "{run:?}");
+    assert_eq!((run.peak_replicas, run.replicas_after), (2, 2));
+    assert_eq!((run.serving_now, run.lowest_serving), (2, 1));
+}
+
+#[test]
 fn nothing_is_promised_that_was_never_measured() {
     let first = version(1, "a", 2, UpdateMode::Rolling);
     let listen = ([127, 0, 0, 1], 30001).into();
