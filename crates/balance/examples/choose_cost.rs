@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use balance::{
-    Candidate, Candidates, Key, PrefixChain, PrefixIndex, PromptView, Ring, Roster, Turn, choose,
-    prompt, session_hash,
+    Candidate, Candidates, Key, PrefixChain, PrefixIndex, PromptView, Ring, Roster, Share, Turn,
+    Weight, choose, prompt, session_hash,
 };
 use spec::LoadBalancingPolicy;
 
@@ -160,6 +160,15 @@ fn main() {
         });
         println!("  {kilobytes:3} KB: prompt found in {found:.0} ns, hashed in {hashed:.0} ns");
     }
+    println!("\nonce for each request while traffic is split");
+    let (mut share, weight) = (Share::new(1), Weight::from_percent(5.0));
+    let drawn = best(CHOICES, |_| {
+        black_box(share.has_next(black_box(weight)));
+    });
+    let kept = best(CHOICES, |number| {
+        black_box(black_box(weight).has_session(number as u64, 7));
+    });
+    println!("  by the share {drawn:.1} ns, by its session {kept:.1} ns");
     println!("\nonce for each routing table");
     for replicas in sizes {
         let ids: Vec<u32> = (1..).take(replicas).collect();

@@ -6,7 +6,9 @@
 
 mod scanner;
 
-use scanner::Scanner;
+use scanner::{Scanner, Value};
+
+use crate::hash::hash;
 
 /// The prompt of one request, as it stands in the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,42 @@ impl<'a> PromptView<'a> {
     pub fn model(&self) -> &'a [u8] {
         self.model
     }
+}
+
+impl PromptView<'_> {
+    /// What tells this conversation from others, the same in each of its turns: the hash of its messages up to the user's
+    /// first. `None` where the prompt is not a list of messages, or that message is not there as a whole.
+    ///
+    /// (The beginning alone would not do: it is the system prompt, which all conversations may have in common.)
+    #[must_use]
+    pub fn conversation(&self) -> Option<u64> {
+        let mut messages = Scanner::new(self.text);
+        loop {
+            let message = messages.value().filter(Value::is_whole)?;
+            if is_of_user(message.text) {
+                let length = self.text.len().checked_sub(messages.left())?;
+                return Some(hash(self.text.get(..length)?, hash(self.model, 0)));
+            }
+            messages.take(b',')?;
+        }
+    }
+}
+
+/// Whether a message is one of the user's.
+fn is_of_user(message: &[u8]) -> bool {
+    let mut fields = Scanner::new(message);
+    let mut find = || {
+        fields.take(b'{')?;
+        loop {
+            let key = fields.key()?;
+            let value = fields.value()?;
+            if key == b"role" {
+                return Some(value.text == b"\"user\"");
+            }
+            fields.take(b',')?;
+        }
+    };
+    find().unwrap_or(false)
 }
 
 /// Finds the prompt in the body of a request to `path` (a query is ignored). The body may be cut anywhere.

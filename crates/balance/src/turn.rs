@@ -68,6 +68,11 @@ impl Turn {
         ((self.random() >> 11) as f64) < probability * (1_u64 << 53) as f64
     }
 
+    /// A random fraction, in 2⁻³² parts.
+    pub(crate) fn fraction(&mut self) -> u64 {
+        self.random() >> 32
+    }
+
     fn random(&mut self) -> u64 {
         self.state = self.state.wrapping_add(STEP);
         mix(self.state)

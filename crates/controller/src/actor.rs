@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::canary;
 use crate::clock::now;
 use crate::controller::{ControllerError, NewVersion, Shared, Updated, View, is_running};
 use crate::observe::Observers;
@@ -94,6 +95,8 @@ pub(crate) struct Actor {
     pub(crate) busy: BTreeMap<ReplicaId, JoinHandle<()>>,
     /// Launches that were begun by this process, with the instant their outcome was taken in, once it was.
     pub(crate) launches: BTreeMap<ReplicaId, Option<Instant>>,
+    /// What the proxy counted of a canary.
+    canary: canary::Told,
     /// Replicas that the proxy could not reach, and when it last said so.
     complained_of: BTreeMap<ReplicaId, Instant>,
 }
@@ -112,6 +115,7 @@ pub(crate) async fn run(
         probers: Probers::default(),
         busy: BTreeMap::new(),
         launches: BTreeMap::new(),
+        canary: canary::Told::default(),
         complained_of: BTreeMap::new(),
         committed: serialised(&service.state),
         state: Arc::new(service.state),
@@ -302,6 +306,11 @@ impl Actor {
                     None,
                 )
                 .await;
+            }
+            ProxyReport::Canary { counts, .. } => {
+                if let Some(event) = self.canary.take(counts, self.state.table.as_ref()) {
+                    self.happened(&event, None).await;
+                }
             }
             ProxyReport::UpstreamFailed {
                 replica_id, error, ..

@@ -16,6 +16,7 @@
 //! replicas that a provider holds and no service knows are ended.
 
 mod actor;
+mod canary;
 mod clock;
 mod controller;
 mod execute;

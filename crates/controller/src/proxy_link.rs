@@ -266,6 +266,7 @@ fn service_of(report: &ProxyReport) -> &str {
         | ProxyReport::Refused { service, .. }
         | ProxyReport::Withdrawn { service }
         | ProxyReport::Traffic { service, .. }
+        | ProxyReport::Canary { service, .. }
         | ProxyReport::UpstreamFailed { service, .. } => service,
     }
 }

@@ -42,12 +42,11 @@ impl Backoff {
         {
             return;
         }
-        self.last_failure_at = Some(now);
         if lived_seconds >= FORGIVE_AFTER_SECONDS {
-            self.failures = 0;
-            self.not_before = None;
-            return;
+            // An accident, with which a launch that fails in the same moment has nothing in common.
+            return self.reset();
         }
+        self.last_failure_at = Some(now);
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now + delay(self.failures, seed));
     }
@@ -127,6 +126,11 @@ mod tests {
         assert_eq!(backoff.failures, 2);
         backoff.fail(at(500.0), 90.0, "s");
         assert!(backoff.allows(at(500.0)));
+        backoff.fail(at(500.2), 0.0, "s");
+        assert!(
+            !backoff.allows(at(500.2)),
+            "its successor could not be launched"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! its actions, the simulator and the tests run the very same function.
 
 pub mod action;
+pub mod analysis;
 pub mod autoscale;
 pub mod backoff;
 pub mod event;

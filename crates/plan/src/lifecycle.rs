@@ -23,7 +23,8 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
         Event::Update { version } => rollout::update(context, version),
         Event::Steer { what } => rollout::steer(context, *what),
         Event::Rollback { to } => rollout::roll_back(context, *to),
-        Event::Verified { .. } | Event::CanaryFigures { .. } => {}
+        Event::CanaryFigures { figures } => rollout::canary::figures(context, figures),
+        Event::Verified { .. } => {}
         Event::Down { now, purge } => down(context, *now, *purge),
         Event::TerminateReplica {
             replica,
@@ -179,6 +180,7 @@ fn launch_failed(context: &mut Context, id: ReplicaId, class: ErrorClass, messag
             rollout::own_fault(context, id);
         } else {
             back_off(context, id);
+            rollout::launch_failed(context, id, class, message);
         }
     } else if context
         .state

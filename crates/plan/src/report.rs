@@ -2,9 +2,10 @@
 //! JSON carries the data. Everything here is a pure view of the state.
 
 use serde::{Deserialize, Serialize};
+use spec::StepEnd;
 
 use crate::replica::{Replica, Routed};
-use crate::rollout::{Outcome, Rollout};
+use crate::rollout::{NoRoom, Outcome, Rollout, canary};
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
@@ -68,6 +69,8 @@ pub enum WaitingOn {
         remaining_seconds: f64,
         /// Failures in a row.
         failures: u32,
+        /// What the last of them was.
+        last_failure: Option<String>,
     },
     /// The proxy to put a routing table in force.
     ProxyAcknowledgement {
@@ -82,6 +85,26 @@ pub enum WaitingOn {
         in_flight: u32,
         /// Seconds until it is stopped all the same.
         remaining_seconds: f64,
+    },
+    /// A step of a canary to end.
+    CanaryStep {
+        /// Which one, from 1.
+        step: u32,
+        /// How many there are.
+        steps: u32,
+        /// Share of requests that the new version gets, in percent.
+        weight_percent: f64,
+        /// Seconds that it still takes. `None`: until it is promoted.
+        remaining_seconds: Option<f64>,
+        /// What the analysis waits for, once the time is over.
+        doubt: Option<String>,
+    },
+    /// Room for more replicas of the new version beside the old ones.
+    Room {
+        /// Replicas beyond the number wanted that there is room for.
+        surge: u32,
+        /// What was seen.
+        seen: String,
     },
     /// A replica's end.
     Stopping {
@@ -127,11 +150,17 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
                 .map(|id| WaitingOn::Adoption { replica: *id }),
         );
     }
+    reasons.extend(canary_step(state, now));
     let live = state.replicas.values().filter(|replica| replica.is_live());
     reasons.extend(
         live.filter(|replica| replica.version == version)
             .filter_map(|replica| why_not_available(state, replica, now)),
     );
+    let no_room = state.rollout_in_progress().and_then(|r| r.no_room.as_ref());
+    reasons.extend(no_room.map(|found| WaitingOn::Room {
+        surge: found.surge,
+        seen: found.seen.clone(),
+    }));
     if let Some(version) = state.version(version)
         && let Some(instant) = version.backoff.not_before
         && instant > now
@@ -140,9 +169,34 @@ pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec
             version: version.version,
             remaining_seconds: (instant - now).as_seconds(),
             failures: version.backoff.failures,
+            last_failure: last_failure(state, version.version),
         });
     }
     reasons
+}
+
+/// The step of a canary that is in force.
+fn canary_step(state: &ServiceState, now: Timestamp) -> Option<WaitingOn> {
+    state.rollout_in_progress()?;
+    let (progress, step, steps) = canary::current(state)?;
+    let lasted = (now - progress.since?).as_seconds();
+    Some(WaitingOn::CanaryStep {
+        step: progress.step.saturating_add(1),
+        steps,
+        weight_percent: step.weight_percent,
+        remaining_seconds: match step.until {
+            StepEnd::Seconds(seconds) => Some((seconds - lasted).max(0.0)),
+            StepEnd::Promoted => None,
+        },
+        doubt: progress.doubt.clone(),
+    })
+}
+
+/// Why the newest replica of a version that failed did so.
+fn last_failure(state: &ServiceState, version: Version) -> Option<String> {
+    let replicas = state.replicas.values().rev();
+    let mut failed = replicas.filter(|r| r.version == version && r.status.is_failed());
+    failed.next()?.reason.clone()
 }
 
 fn why_not_available(state: &ServiceState, replica: &Replica, now: Timestamp) -> Option<WaitingOn> {
@@ -254,6 +308,7 @@ impl WaitingOn {
             Self::Backoff {
                 remaining_seconds,
                 failures,
+                last_failure,
                 ..
             } => {
                 let times = if *failures == 1 {
@@ -261,8 +316,10 @@ impl WaitingOn {
                 } else {
                     "failures in a row"
                 };
+                let why = last_failure.as_ref();
+                let why = why.map_or_else(String::new, |why| format!(" ({why})"));
                 format!(
-                    "next launch in {}s after {failures} {times}",
+                    "next launch in {}s after {failures} {times}{why}",
                     remaining_seconds.ceil()
                 )
             }
@@ -277,6 +334,21 @@ impl WaitingOn {
                 "replica {replica}: draining, {in_flight} in flight, at most {}s more",
                 remaining_seconds.ceil()
             ),
+            Self::CanaryStep {
+                step,
+                steps,
+                weight_percent,
+                remaining_seconds,
+                doubt,
+            } => {
+                let until = match (doubt, remaining_seconds) {
+                    (Some(doubt), _) => format!("the analysis: {doubt}"),
+                    (None, Some(seconds)) => format!("{}s more", seconds.ceil()),
+                    (None, None) => "`sky serve promote`".to_owned(),
+                };
+                format!("step {step} of {steps} ({weight_percent} % of requests): {until}")
+            }
+            Self::Room { surge, seen } => format!("{}: {seen}", NoRoom::sentence(*surge)),
             Self::Stopping { replica } => format!("replica {replica}: stopping"),
         }
     }
@@ -307,15 +379,19 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
             )
         }
         None => {
-            let (ready, wanted) = (ready(state, version), state.target());
+            let (ready, wanted) = (ready(state, version), wanted_new(state));
             let waits = waiting_on(state, version, now);
-            let next = waits.first().map_or_else(
+            let is_room = |wait: &&WaitingOn| matches!(wait, WaitingOn::Room { .. });
+            let first = waits.iter().find(|wait| !is_room(wait)).cloned();
+            let next = first.or_else(|| leaving(state, version, now)).map_or_else(
                 || "waiting for old replicas to leave".to_owned(),
                 |first| format!("waiting for {}", first.sentence()),
             );
+            let room = waits.iter().find(is_room);
+            let room = room.map_or_else(String::new, |room| format!("; {}", room.sentence()));
             let done = format!("{ready} of {wanted} new replicas ready");
             let verb = if is_back { "Going back" } else { "Updating" };
-            format!("{verb} to version {version} ({mode}): {done}, {next}")
+            format!("{verb} to version {version} ({mode}): {done}, {next}{room}")
         }
         Some(Outcome::Succeeded { .. }) => {
             let verb = if is_back { "Back" } else { "Updated" };
@@ -346,6 +422,19 @@ pub fn rollout_sentence(state: &ServiceState, rollout: &Rollout, now: Timestamp)
             format!("Update to version {version} ({mode}) was superseded by version {by}")
         }
     }
+}
+
+/// New replicas that are wanted for now.
+fn wanted_new(state: &ServiceState) -> u32 {
+    let target = state.target();
+    canary::current(state).map_or(target, |(_, step, _)| canary::wanted(step, target))
+}
+
+/// What an old replica on its way out waits for.
+fn leaving(state: &ServiceState, version: Version, now: Timestamp) -> Option<WaitingOn> {
+    let replicas = state.replicas.values();
+    let mut old = replicas.filter(|replica| replica.version != version);
+    old.find_map(|replica| ending_waits_on(state, replica, now))
 }
 
 /// What holds after an update that failed and is not undone by itself.

@@ -35,10 +35,12 @@
 //! run while nobody looks.
 
 mod blue_green;
+pub(crate) mod canary;
 mod converge;
 mod failure;
 mod limits;
 mod rolling;
+mod room;
 mod steer;
 mod update;
 mod warm;
@@ -50,8 +52,10 @@ use serde::{Deserialize, Serialize};
 use crate::routing::{ReplicaId, Version};
 use crate::time::Timestamp;
 
+pub use canary::CanaryProgress;
 pub(crate) use converge::{converge, end_replica};
 pub(crate) use failure::{own_fault, progress_deadline};
+pub(crate) use room::launch_failed;
 pub(crate) use steer::{roll_back, steer};
 pub(crate) use update::{adoption_probed, update};
 pub use warm::Warm;
@@ -92,6 +96,9 @@ pub struct Rollout {
     /// With `max_surge: auto`: there is not room for all of both versions.
     #[serde(default)]
     pub no_room: Option<NoRoom>,
+    /// In a canary: how far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryProgress>,
     /// How it ended.
     pub outcome: Option<Outcome>,
 }
@@ -159,6 +166,7 @@ impl Rollout {
             paused_at: None,
             hurried: false,
             no_room: None,
+            canary: (mode == UpdateMode::Canary).then(CanaryProgress::default),
             outcome: None,
         }
     }

@@ -9,6 +9,7 @@ use crate::action::Action;
 use crate::context::Context;
 use crate::happening::HappeningKind;
 use crate::replica::Routed;
+use crate::rollout::canary;
 use crate::routing::{ApiKeyHash, ReplicaId, RoutingTable, Upstream};
 use crate::state::{ServicePhase, ServiceState};
 
@@ -52,7 +53,7 @@ pub(crate) fn route(context: &mut Context) {
 /// The table that the state asks for, with the generation of the newest one.
 fn wanted(state: &ServiceState) -> Option<RoutingTable> {
     let spec = &state.version(state.desired)?.spec;
-    let upstreams = state
+    let upstreams: Vec<Upstream> = state
         .replicas
         .values()
         .filter(|replica| {
@@ -70,6 +71,11 @@ fn wanted(state: &ServiceState) -> Option<RoutingTable> {
             })
         })
         .collect();
+    let canary = state.rollout.as_ref().map(|rollout| rollout.version);
+    let new = upstreams
+        .iter()
+        .filter(|upstream| Some(upstream.version) == canary);
+    let split = canary::split(state, new.count(), upstreams.len());
     Some(RoutingTable {
         service: state.name.clone(),
         generation: state.generation(),
@@ -79,7 +85,7 @@ fn wanted(state: &ServiceState) -> Option<RoutingTable> {
         tls: spec.tls.clone(),
         api_keys: api_keys(state, spec.auth),
         upstreams,
-        split: None,
+        split,
     })
 }
 

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use spec::{CanaryMatch, LoadBalancer, LoadBalancingPolicy, Tls};
 
+use crate::figures::CanaryCounts;
 use crate::time::Timestamp;
 
 /// Number of a replica, from 1, never used twice within a service.
@@ -164,6 +165,13 @@ pub enum ProxyReport {
         in_flight: Vec<(ReplicaId, u32)>,
         /// Requests that arrived since the last report of this service.
         arrivals: Vec<Arrivals>,
+    },
+    /// What was counted of each version: sent each second while the traffic is split and the counts change.
+    Canary {
+        /// Name of the service.
+        service: String,
+        /// The counts.
+        counts: CanaryCounts,
     },
     /// A connection to a replica failed; the controller may want to probe it at once.
     UpstreamFailed {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Steering};
 use crate::replica::Replica;
-use crate::rollout::{Outcome, Rollout, UpdateMode};
+use crate::rollout::{Outcome, Rollout, UpdateMode, canary};
 use crate::routing::Version;
 use crate::state::{ServicePhase, ServiceState};
 
@@ -111,6 +111,24 @@ fn promote(state: &ServiceState) -> Answered {
                 "Traffic cannot move yet: {ready} of {target} replicas of version {version} are ready."
             ));
         }
+    }
+    if let Some((progress, step, steps)) = canary::current(state) {
+        let (number, weight) = (progress.step.saturating_add(1), step.weight_percent);
+        if progress.since.is_none() {
+            let (ready, wanted) = (ready(state, version), canary::wanted(step, state.target()));
+            return Err(format!(
+                "Step {number} of {steps} ({weight} % of requests) has not begun yet: {ready} of {wanted} replicas of \
+                 version {version} are ready."
+            ));
+        }
+        let next = if number < steps {
+            format!("step {} follows", number + 1)
+        } else {
+            "the rest of the traffic follows".to_owned()
+        };
+        return changes(format!(
+            "Step {number} of {steps} ({weight} % of requests) is over: {next}."
+        ));
     }
     if rollout.hurried && rollout.paused_at.is_none() {
         return unchanged(format!("Version {version} is promoted already."));

@@ -35,6 +35,7 @@ pub fn step(state: &ServiceState, now: Timestamp, event: &Event) -> Step {
         if context.state.phase == ServicePhase::Running {
             lifecycle::autoscale(&mut context);
             rollout::progress_deadline(&mut context);
+            rollout::canary::advance(&mut context);
             rollout::converge(&mut context);
         }
         route::route(&mut context);

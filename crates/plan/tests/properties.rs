@@ -6,9 +6,9 @@
 mod support;
 
 use plan::rollout::UpdateMode;
-use plan::{Event, Replica, ServicePhase};
+use plan::{Event, Replica, ServicePhase, Steering};
 use proptest::prelude::*;
-use spec::{ReplicaPolicy, TargetQps};
+use spec::{Amount, ReplicaPolicy, Surge, TargetQps};
 use support::{Behaviour, World, spec};
 
 #[derive(Clone, Debug)]
@@ -27,6 +27,11 @@ enum Deed {
     EndOne(usize),
     Requests(u32),
     Latency(u32),
+    Steer(Steering),
+    /// So many machines there are from now on.
+    Room(Option<usize>),
+    /// To the version so many before the newest; `None`: to the one before.
+    Rollback(Option<u32>),
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +41,50 @@ struct Update {
     blue_green: bool,
     behaviour: Behaviour,
     wrong_probe: bool,
+    settings: Settings,
+}
+
+/// Limits of an update.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    surge: Surge,
+    unavailable: u32,
+    undo_seconds: u32,
+    auto_rollback: bool,
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let surge = prop_oneof![
+        3 => Just(Surge::Amount(Amount::Percent(100.0))),
+        2 => (0u32..3).prop_map(|count| Surge::Amount(Amount::Count(count))),
+        1 => Just(Surge::Amount(Amount::Percent(25.0))),
+        1 => Just(Surge::Auto),
+    ];
+    let undo = prop_oneof![3 => Just(0u32), 1 => 1u32..120];
+    (surge, 0u32..3, undo, prop::bool::weighted(0.8)).prop_map(
+        |(surge, unavailable, undo_seconds, auto_rollback)| Settings {
+            surge,
+            unavailable,
+            undo_seconds,
+            auto_rollback,
+        },
+    )
+}
+
+fn apply(settings: Settings, update: &mut spec::Update) {
+    update.max_surge = settings.surge;
+    update.max_unavailable = Amount::Count(settings.unavailable);
+    update.undo_window_seconds = f64::from(settings.undo_seconds);
+    update.auto_rollback = settings.auto_rollback;
+}
+
+fn steering() -> impl Strategy<Value = Steering> {
+    prop_oneof![
+        Just(Steering::Pause),
+        Just(Steering::Resume),
+        Just(Steering::Promote),
+        Just(Steering::Abort),
+    ]
 }
 
 fn behaviour() -> impl Strategy<Value = Behaviour> {
@@ -54,15 +103,24 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
 
 fn update() -> impl Strategy<Value = Update> {
     let wrong_probe = prop::bool::weighted(0.1);
-    (0u8..4, 0u32..5, any::<bool>(), behaviour(), wrong_probe).prop_map(
-        |(content, replicas, blue_green, behaviour, wrong_probe)| Update {
-            content,
-            replicas,
-            blue_green,
-            behaviour,
-            wrong_probe,
-        },
+    (
+        0u8..4,
+        0u32..5,
+        any::<bool>(),
+        behaviour(),
+        wrong_probe,
+        settings(),
     )
+        .prop_map(
+            |(content, replicas, blue_green, behaviour, wrong_probe, settings)| Update {
+                settings,
+                content,
+                replicas,
+                blue_green,
+                behaviour,
+                wrong_probe,
+            },
+        )
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -81,6 +139,9 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (0usize..100).prop_map(Deed::EndOne),
         1 => (0u32..4).prop_map(Deed::Requests),
         1 => (0u32..4).prop_map(Deed::Latency),
+        2 => steering().prop_map(Deed::Steer),
+        1 => prop::option::of(0usize..9).prop_map(Deed::Room),
+        1 => prop::option::of(0u32..4).prop_map(Deed::Rollback),
     ]
 }
 
@@ -97,6 +158,8 @@ fn blue_green_deed() -> impl Strategy<Value = Deed> {
         1 => (0usize..100).prop_map(Deed::Crash),
         2 => (0usize..100, any::<bool>()).prop_map(|(n, mute)| Deed::Mute(n, mute)),
         1 => Just(Deed::Restart),
+        1 => steering().prop_map(Deed::Steer),
+        1 => Just(Deed::Rollback(None)),
     ]
 }
 
@@ -132,6 +195,7 @@ fn make(world: &mut World, update: &Update, scales: bool) {
     if update.wrong_probe {
         spec.readiness_probe.path = "/wrong".to_owned();
     }
+    apply(update.settings, &mut spec.update);
     let content = content(update.content, update.behaviour);
     world.update(&content, spec, mode, update.behaviour);
 }
@@ -178,6 +242,14 @@ fn perform(world: &mut World, deed: &Deed, scales: bool) {
             }
         }
         Deed::Requests(rate) => world.requests_per_second = *rate,
+        Deed::Steer(what) => world.steer(&Event::Steer { what: *what }),
+        Deed::Room(machines) => world.room = *machines,
+        Deed::Rollback(before) => {
+            let newest = world.state.newest();
+            let to = before.map(|before| newest.saturating_sub(before));
+            world.checker.never_mixes &= to.is_none();
+            world.steer(&Event::Rollback { to });
+        }
         Deed::Latency(seconds) => world.latency_seconds = f64::from(*seconds),
     }
 }
@@ -187,9 +259,13 @@ fn settle(world: &mut World) {
     world.proxy_stalls = false;
     world.in_flight.clear();
     world.requests_per_second = 0;
+    world.room = None;
     for id in world.replicas(|_| true) {
         world.mute(id, false);
     }
+    world.steer(&Event::Steer {
+        what: Steering::Resume,
+    });
     world.run(60);
     for _ in 0..340 {
         world.pass(5.0);
@@ -216,7 +292,7 @@ fn gets_where_it_is_going(world: &mut World) -> Result<(), TestCaseError> {
     let desired = state.desired;
     let failed = state.versions[&desired].failure.is_some();
     prop_assert!(
-        !failed || state.trusted.is_none(),
+        !failed || state.trusted.is_none() || state.is_frozen(),
         "it stays with a failed version"
     );
     let works = matches!(
@@ -230,6 +306,16 @@ fn gets_where_it_is_going(world: &mut World) -> Result<(), TestCaseError> {
         prop_assert!(target == 0 || state.trusted == Some(desired));
     }
     Ok(())
+}
+
+/// Replicas that an update may leave missing, as the documentation says.
+fn missing(settings: Settings, wanted: u32, blue_green: bool) -> usize {
+    let nothing_more = match settings.surge {
+        Surge::Amount(amount) => amount.rounded_up(wanted) == 0,
+        Surge::Auto => true,
+    };
+    let missing = settings.unavailable.max(u32::from(nothing_more));
+    if blue_green { 0 } else { missing as usize }
 }
 
 proptest! {
@@ -281,17 +367,24 @@ proptest! {
         behaviour in behaviour(),
         stalls in prop::collection::vec(any::<bool>(), 0..20),
         latency in 0u32..3,
+        settings in settings(),
+        spare in prop::option::of(0usize..4),
     ) {
         let mut world = World::up(policy(replicas, false), "old", Behaviour::Good);
         world.run(20);
         world.latency_seconds = f64::from(latency);
-        let floor = replicas.min(wanted) as usize;
+        world.room = spare.map(|spare| replicas as usize + spare);
+        let settings = Settings { auto_rollback: true, ..settings };
+        let spared = missing(settings, wanted, blue_green);
+        let floor = (replicas.min(wanted) as usize).saturating_sub(spared);
         let mode = if blue_green { UpdateMode::BlueGreen } else { UpdateMode::Rolling };
-        world.update("new", spec(policy(wanted, false)), mode, behaviour);
+        let mut next = spec(policy(wanted, false));
+        apply(settings, &mut next.update);
+        world.update("new", next, mode, behaviour);
         // It lives long enough to be counted on before it dies.
         let deceives = matches!(behaviour, Behaviour::Dies(n) if n >= 10);
         let bad = !matches!(behaviour, Behaviour::Good | Behaviour::Slow(_)) && !deceives;
-        for second in 0..900 {
+        for second in 0..1100 {
             if let Some(stalled) = stalls.get(second % stalls.len().max(1)) {
                 world.proxy_stalls = *stalled;
             }

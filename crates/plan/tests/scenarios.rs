@@ -6,7 +6,8 @@
 //! [mode=rolling|blue_green|canary|in_place] [probe=/path] [surge=N|N%|auto] [unavailable=N|N%]
 //! [deadline=SECONDS] [auto_rollback=no] [undo=SECONDS] [steps=WEIGHT:SECONDS,WEIGHT:promoted]
 //! [verify=COMMAND]` with the same words, `pause`, `resume`, `promote`, `abort`, `rollback [to=N]`
-//! (the answer is told), `room N|unlimited` (machines there are), `run SECONDS`, `lose ID`, `crash
+//! (the answer is told), `figures SECONDS NEW ERRORS OLD ERRORS` (what both sides of a canary do each
+//! second; with `analysis=REQUESTS`), `room N|unlimited` (machines there are), `run SECONDS`, `lose ID`, `crash
 //! ID`, `mute ID`, `unmute ID` (its probes fail, and no more), `requests RATE`, `hold ID COUNT`
 //! (requests in flight), `release ID`, `proxy stalls|recovers|reconnects`, `end ID [now]`, `down
 //! [now] [purge]`, `termination fails|works`, `restart`, `sleep SECONDS` (the server is down
@@ -24,10 +25,11 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use plan::figures::{CanaryFigures, Figures};
 use plan::report;
 use plan::rollout::UpdateMode;
 use plan::{Event, ServicePhase, Steering};
-use spec::{Amount, ReplicaPolicy, Surge, TargetQps};
+use spec::{Amount, Analysis, Canary, CanaryStep, ReplicaPolicy, StepEnd, Surge, TargetQps};
 use support::{Behaviour, World, spec};
 
 #[test]
@@ -164,7 +166,51 @@ fn settings(line: &str) -> spec::Update {
     update.progress_deadline_seconds = number(line, "deadline");
     update.auto_rollback = word(line, "auto_rollback") != Some("no");
     update.undo_window_seconds = number(line, "undo").unwrap_or(0.0);
+    if line.contains(" steps=") || line.contains(" analysis=") {
+        update.canary = Some(canary(line));
+    }
     update
+}
+
+/// `steps=5:60,50:promoted` and `analysis=REQUESTS`.
+fn canary(line: &str) -> Canary {
+    let mut canary = Canary::default();
+    let step = |text: &str| {
+        let (weight, until) = text.split_once(':').unwrap_or_else(|| panic!("{line}"));
+        CanaryStep {
+            weight_percent: weight.parse().unwrap_or_else(|_| panic!("{line}")),
+            until: match until {
+                "promoted" => StepEnd::Promoted,
+                seconds => StepEnd::Seconds(seconds.parse().unwrap_or_else(|_| panic!("{line}"))),
+            },
+        }
+    };
+    if let Some(steps) = word(line, "steps") {
+        canary.steps = steps.split(',').map(step).collect();
+    }
+    canary.analysis = number(line, "analysis").map(|min_requests| Analysis {
+        min_requests,
+        ..Analysis::default()
+    });
+    canary
+}
+
+/// `figures NEW ERRORS OLD ERRORS`: what both sides did in the last second.
+fn figures(world: &mut World, numbers: &[u64]) {
+    let [new, new_errors, old, old_errors] = numbers else {
+        panic!("figures takes four numbers");
+    };
+    let side = |requests: &u64, errors: &u64| Figures {
+        requests: *requests,
+        errors: *errors,
+        ..Figures::default()
+    };
+    let figures = CanaryFigures {
+        version: world.state.desired,
+        new: side(new, new_errors),
+        old: side(old, old_errors),
+    };
+    world.tell(&Event::CanaryFigures { figures });
 }
 
 fn steer(world: &mut World, what: Steering) {
@@ -209,6 +255,14 @@ fn command(world: &mut World, line: &str) {
             let to = number(line, "to");
             world.steer(&Event::Rollback { to });
         }
+        "figures" => {
+            let numbers = words[2..].iter().map(|word| word.parse().unwrap());
+            let numbers: Vec<u64> = numbers.collect();
+            for _ in 0..words[1].trim_end_matches('s').parse().unwrap() {
+                figures(world, &numbers);
+                world.run(1);
+            }
+        }
         "room" => world.room = words[1].parse().ok(),
         "run" => world.run(words[1].trim_end_matches('s').parse().unwrap()),
         "lose" => world.lose(id()),
@@ -248,6 +302,15 @@ fn command(world: &mut World, line: &str) {
     }
 }
 
+/// ` (2: 5%)` where version 2 gets so much of it.
+fn split(world: &World) -> String {
+    let table = world.state.table.as_ref();
+    let split = table.and_then(|table| table.split.as_ref());
+    split.map_or_else(String::new, |split| {
+        format!(" ({}: {}%)", split.version, split.weight_percent)
+    })
+}
+
 /// The service, its replicas, what was launched by this block, and the sentences a user would read.
 fn show(world: &World, launched: usize) -> String {
     let state = &world.state;
@@ -270,8 +333,9 @@ fn show(world: &World, launched: usize) -> String {
         .map_or("-".to_owned(), |trusted| trusted.to_string());
     let _ = writeln!(
         out,
-        "{} traffic={versions} desired={} trusted={trusted} target={}",
+        "{} traffic={versions}{} desired={} trusted={trusted} target={}",
         report::service_status(state),
+        split(world),
         state.desired,
         state.target()
     );

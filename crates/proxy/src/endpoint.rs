@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use balance::{Key, PrefixChain, RetryBudget, Turn, choose};
+use balance::{Key, PrefixChain, RetryBudget, Share, Turn, choose};
 use plan::routing::ReplicaId;
 use spec::LoadBalancingPolicy;
 use tokio_util::task::TaskTracker;
@@ -21,7 +21,8 @@ use crate::lease::Lease;
 use crate::log::{AccessLines, LogSender};
 use crate::metrics::EndpointMetrics;
 use crate::routing::{Service, View};
-use crate::selection::{self, TableCandidates};
+use crate::selection::{self, Cursor, TableCandidates};
+use crate::split::{Side, Wish};
 use crate::upstream::IdleConnections;
 
 /// When no replica took a connection, they are asked again after this time, or when the table has changed.
@@ -46,6 +47,8 @@ pub(crate) struct Endpoint {
     pub(crate) service: Arc<Service>,
     view: RefCell<Rc<View>>,
     turn: RefCell<Turn>,
+    /// Which requests go to the version that has a share.
+    share: RefCell<Share>,
     budget: RefCell<RetryBudget>,
     arrivals: RefCell<ArrivalWindow>,
     /// Kept connections of the HTTP/1.1 path.
@@ -68,6 +71,7 @@ impl Endpoint {
         let view = Rc::new(service.view());
         Rc::new(Self {
             turn: RefCell::new(Turn::new(RandomState::new().hash_one(0_u8))),
+            share: RefCell::new(Share::new(RandomState::new().hash_one(1_u8))),
             budget: RefCell::new(budget(&view)),
             view: RefCell::new(view),
             arrivals: RefCell::default(),
@@ -97,12 +101,30 @@ impl Endpoint {
         Rc::clone(&view)
     }
 
+    /// The side of a request: its own wish, its session's, or what the share says. To be asked once for each.
+    pub(crate) fn side(&self, is_wished: bool, session: Option<u64>) -> Side {
+        let view = self.view.borrow();
+        let Some(groups) = &view.published.groups else {
+            return Side::Whole;
+        };
+        if is_wished {
+            return Side::Wished;
+        }
+        if let Some(hash) = session {
+            return groups.side_of_session(hash);
+        }
+        match self.share.borrow_mut().has_next(groups.weight) {
+            true => Side::New,
+            false => Side::Old,
+        }
+    }
+
     /// Chooses a replica that is not among `tried` and counts the request as in flight there. `None`: there is none, or
     /// each has as many requests as it may.
-    pub(crate) fn select(&self, tried: &[ReplicaId], affinity: Affinity<'_>) -> Option<Lease> {
+    pub(crate) fn select(&self, tried: &[ReplicaId], wish: Wish<'_>) -> Option<Lease> {
         loop {
             let view = self.view();
-            let index = self.choose(&view, tried, affinity)?;
+            let index = self.choose(&view, tried, wish)?;
             // Nothing comes of it when the table has been swapped in between, or the replica has no room any more.
             if let Some(lease) = Lease::take(&view, index) {
                 return Some(lease);
@@ -110,24 +132,60 @@ impl Endpoint {
         }
     }
 
-    fn choose(&self, view: &View, tried: &[ReplicaId], affinity: Affinity<'_>) -> Option<usize> {
+    fn choose(&self, view: &View, tried: &[ReplicaId], wish: Wish<'_>) -> Option<usize> {
         let published = &*view.published;
         let wall = clock::wall_of(coarse_now());
         let mut candidates = TableCandidates {
             published,
+            group: None,
             tried,
             now: coarse_now(),
             slow_start_now: (wall < published.slow_start_until).then_some(wall),
             even_ejected: false,
         };
-        self.choose_among(&candidates, affinity).or_else(|| {
+        if published.groups.is_some() {
+            return self.choose_by_side(&mut candidates, wish);
+        }
+        self.choose_among(&candidates, wish.affinity).or_else(|| {
             // To wait for a sound one is better.
             if candidates.is_any_busy() {
                 return None;
             }
             candidates.even_ejected = true;
-            self.choose_among(&candidates, affinity)
+            self.choose_among(&candidates, wish.affinity)
         })
+    }
+
+    /// The same where traffic is split: the request's side first, then the other; and those that are ejected only when
+    /// there is nobody else, at all or on the side that the request keeps to.
+    fn choose_by_side(
+        &self,
+        candidates: &mut TableCandidates<'_>,
+        wish: Wish<'_>,
+    ) -> Option<usize> {
+        let groups = candidates.published.groups.as_ref()?;
+        let (first, second) = groups.in_order(wish.side);
+        let keeps_to_side = wish.side == Side::Wished;
+        let (middle, other) = if keeps_to_side {
+            ((first, true), (second, false))
+        } else {
+            ((second, false), (first, true))
+        };
+        for (group, even_ejected) in [(first, false), middle, other, (second, true)] {
+            if even_ejected {
+                candidates.group = keeps_to_side.then_some(group);
+                // To wait for a sound one is better.
+                if candidates.is_any_busy() {
+                    return None;
+                }
+            }
+            candidates.group = Some(group);
+            candidates.even_ejected = even_ejected;
+            if let Some(index) = self.choose_among(candidates, wish.affinity) {
+                return Some(index);
+            }
+        }
+        None
     }
 
     fn choose_among(
@@ -137,8 +195,12 @@ impl Endpoint {
     ) -> Option<usize> {
         let published = candidates.published;
         let policy = published.table.policy;
+        let (ring, roster) = match candidates.group {
+            Some(group) => (&group.ring, &group.roster),
+            None => (&published.ring, &published.roster),
+        };
         let mut turn = self.turn.borrow_mut();
-        match (affinity, &published.ring, &published.roster) {
+        let chosen = match (affinity, ring, roster) {
             (Affinity::Session(hash), Some(ring), _) => {
                 let key = Key::Session { ring, hash };
                 choose(policy, candidates, &mut turn, Some(key))
@@ -152,13 +214,24 @@ impl Endpoint {
                 choose(policy, candidates, &mut turn, Some(key))
             }),
             _ if policy == LoadBalancingPolicy::RoundRobin => {
-                let cursor = &self.service.cursor;
+                let cursor = self.cursor(candidates);
                 let mut shared = Turn::starting_at(selection::read(cursor), coarse_now());
                 let chosen = choose(policy, candidates, &mut shared, None);
                 cursor.store(shared.cursor(), Ordering::Relaxed);
                 chosen
             }
             _ => choose(policy, candidates, &mut turn, None),
+        };
+        candidates.index_in_table(chosen?)
+    }
+
+    fn cursor(&self, candidates: &TableCandidates<'_>) -> &Cursor {
+        let groups = candidates.published.groups.as_ref();
+        match (candidates.group, groups) {
+            (Some(group), Some(groups)) if std::ptr::eq(group, &groups.new) => {
+                &self.service.new_cursor
+            }
+            _ => &self.service.cursor,
         }
     }
 
@@ -232,3 +305,6 @@ impl Drop for Endpoint {
         self.hand_on();
     }
 }
+
+#[cfg(test)]
+mod tests;

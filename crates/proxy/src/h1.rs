@@ -29,6 +29,7 @@ mod body;
 mod connection;
 mod exchange;
 mod flow;
+mod preference;
 mod request;
 mod translate;
 mod tunnel;

@@ -61,6 +61,7 @@ use crate::lease::Lease;
 use crate::log::RequestRecord;
 use crate::own_answer::OwnAnswer;
 use crate::peer::Peer;
+use crate::split::Wish;
 
 /// Attempts per request, on replicas that take no connection included.
 const MAX_ATTEMPTS: usize = 8;
@@ -113,7 +114,8 @@ pub(crate) async fn forward_parts(
         Some(_) => headers::session(&parts.headers, &view.published.settings.session_affinity),
         None => None,
     };
-    let affinity = affinity.map_or(Affinity::None, Affinity::Session);
+    let groups = view.published.groups.as_ref();
+    let is_wished = groups.is_some_and(|groups| headers::is_wished(&parts.headers, groups));
     let protocol = match parts.version {
         http::Version::HTTP_10 => "HTTP/1.0",
         http::Version::HTTP_11 => "HTTP/1.1",
@@ -140,9 +142,14 @@ pub(crate) async fn forward_parts(
         may_pause: is_grpc,
     };
     drop(view);
+    let wish = Wish {
+        side: endpoint.side(is_wished, affinity),
+        affinity: affinity.map_or(Affinity::None, Affinity::Session),
+    };
+    record.goes_to(wish.side);
     let upload = outgoing.upload.as_ref();
     record.watch_upload(upload.map(|upload| Arc::clone(upload.progress())));
-    match route(endpoint, &outgoing, affinity, &mut record).await {
+    match route(endpoint, &outgoing, wish, &mut record).await {
         Ok((lease, reply)) => finish(endpoint, lease, reply, outgoing.upload, form, record),
         Err(answer) => {
             if let Some(upload) = &outgoing.upload {
@@ -171,7 +178,7 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn select(&self, endpoint: &Endpoint, affinity: Affinity<'_>) -> Option<Lease> {
+    fn select(&self, endpoint: &Endpoint, wish: Wish<'_>) -> Option<Lease> {
         let is_first = self.tried.is_empty() && self.refused.is_empty();
         // Who comes while others wait stands behind them.
         if is_first && endpoint.service.line.len() > 0 {
@@ -179,11 +186,11 @@ impl Attempts {
         }
         if !self.refused.is_empty() {
             let avoided = [&self.tried[..], &self.refused[..]].concat();
-            if let Some(lease) = endpoint.select(&avoided, affinity) {
+            if let Some(lease) = endpoint.select(&avoided, wish) {
                 return Some(lease);
             }
         }
-        endpoint.select(&self.tried, affinity)
+        endpoint.select(&self.tried, wish)
     }
 
     /// Takes note of a failure; an answer where it is the last.
@@ -249,18 +256,18 @@ impl Attempts {
 async fn route(
     endpoint: &Endpoint,
     outgoing: &Outgoing,
-    affinity: Affinity<'_>,
+    wish: Wish<'_>,
     record: &mut RequestRecord,
 ) -> Result<(Lease, Reply), OwnAnswer> {
     let mut attempts = Attempts::default();
     while attempts.count < MAX_ATTEMPTS {
-        let lease = match attempts.select(endpoint, affinity) {
+        let lease = match attempts.select(endpoint, wish) {
             Some(lease) => lease,
             None if attempts.reached.is_some() || !attempts.refused.is_empty() => break,
             None => {
                 record.waits();
                 let (tried, place) = (&mut attempts.tried, &mut attempts.place);
-                let waited = queue::wait(endpoint, affinity, record.started(), tried, place).await;
+                let waited = queue::wait(endpoint, wish, record.started(), tried, place).await;
                 record.waited();
                 attempts.count = 0;
                 waited?

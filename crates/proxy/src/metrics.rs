@@ -1,4 +1,4 @@
-//! What the proxy counts, for Prometheus.
+//! What the proxy counts, for Prometheus, and while the traffic is split for the controller (`canary`).
 //!
 //! # Who writes and who reads
 //!
@@ -13,6 +13,7 @@
 //! 350 bytes each. The cells of a replica that left the table go [`KEPT_MICROS`] after its last request, on all threads at
 //! once, so that no sum ever goes down.
 
+mod canary;
 mod catalogue;
 mod cell;
 mod count;
@@ -27,6 +28,7 @@ mod tests;
 
 use plan::routing::{ReplicaId, Version};
 
+pub(crate) use self::canary::Sampled;
 pub(crate) use self::local::{Ended, EndpointMetrics};
 pub(crate) use self::page::render;
 pub(crate) use self::reason::Reason;

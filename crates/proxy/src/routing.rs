@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use balance::{PrefixIndex, Ring, Roster};
+use plan::figures::CanaryCounts;
 use plan::routing::{Arrivals, Generation, ReplicaId, RoutingTable, Version};
 use plan::time::Timestamp;
 use rustls::ServerConfig;
@@ -28,6 +29,7 @@ use crate::lease::ReplicaLoad;
 use crate::metrics::ServiceMetrics;
 use crate::selection::Cursor;
 use crate::settings::Settings;
+use crate::split::{Groups, is_same_share};
 use crate::waiting::Line;
 
 /// Failures waiting to be reported; more are dropped, since the controller probes on the first.
@@ -59,6 +61,8 @@ pub(crate) struct Service {
     routing: Mutex<Routing>,
     /// Whose turn it is, for all threads.
     pub(crate) cursor: Cursor,
+    /// The same among the replicas of a version that has a share of the traffic.
+    pub(crate) new_cursor: Cursor,
     /// Requests that wait for a replica.
     pub(crate) line: Arc<Line>,
     /// Who has served which prompts lately.
@@ -96,12 +100,19 @@ pub(crate) struct Published {
     pub(crate) ring: Option<Ring>,
     /// For `prefix_affinity`.
     pub(crate) roster: Option<Roster>,
+    /// How the traffic is split; `None`: not at all.
+    pub(crate) groups: Option<Groups>,
     /// See [`Self::slow_start_end`].
     pub(crate) slow_start_until: Timestamp,
 }
 
 impl Published {
-    fn new(table: RoutingTable, loads: Vec<Arc<ReplicaLoad>>) -> Arc<Self> {
+    /// `split_since`: since when the table's split stands, if not from now on; in monotonic microseconds.
+    fn new(
+        table: RoutingTable,
+        loads: Vec<Arc<ReplicaLoad>>,
+        split_since: Option<u64>,
+    ) -> Arc<Self> {
         let ids: Vec<ReplicaId> = loads.iter().map(|load| load.replica_id).collect();
         let ring = table.policy == LoadBalancingPolicy::SessionAffinity;
         let roster = table.policy == LoadBalancingPolicy::PrefixAffinity;
@@ -110,6 +121,10 @@ impl Published {
             keys: table.api_keys.as_deref().map(Keys::new),
             ring: ring.then(|| Ring::new(&ids)),
             roster: roster.then(|| Roster::new(&ids)),
+            groups: table.split.as_ref().map(|split| {
+                let since = split_since.unwrap_or_else(clock::monotonic_micros);
+                Groups::new(split, &table.upstreams, table.policy, since)
+            }),
             slow_start_until: Timestamp(i64::MIN),
             table,
             loads,
@@ -139,10 +154,11 @@ impl Service {
             name: table.service.as_str().into(),
             epoch: AtomicU64::new(1),
             routing: Mutex::new(Routing {
-                published: Published::new(table, loads),
+                published: Published::new(table, loads, None),
                 leaving: Vec::new(),
             }),
             cursor: Cursor::new(0),
+            new_cursor: Cursor::new(0),
             line: Arc::default(),
             prefixes: Mutex::default(),
             tls: Mutex::default(),
@@ -209,7 +225,11 @@ impl Service {
         for load in &before {
             load.set_retired(true);
         }
-        routing.published = Published::new(table, loads);
+        let published = &routing.published;
+        let same = is_same_share(published.table.split.as_ref(), table.split.as_ref());
+        let groups = published.groups.as_ref().filter(|_| same);
+        let split_since = groups.map(|groups| groups.since);
+        routing.published = Published::new(table, loads, split_since);
         self.epoch.fetch_add(1, Ordering::SeqCst);
         // Only now: what is counted from here on will be taken back.
         before.retain(|load| load.in_flight() > 0);
@@ -288,6 +308,12 @@ impl Service {
         let published = Arc::clone(&self.routing().published);
         let upstreams = published.table.upstreams.iter();
         upstreams.map(|up| (up.replica_id, up.version)).collect()
+    }
+
+    /// What was counted of each version; `None` while the traffic is not split.
+    pub(crate) fn canary_counts(&self) -> Option<CanaryCounts> {
+        let is_split = self.routing().published.groups.is_some();
+        is_split.then(|| self.metrics.canary_counts())
     }
 
     /// Forgets the metrics of replicas that are gone and have not had a request for long.

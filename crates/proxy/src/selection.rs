@@ -6,11 +6,15 @@ use balance::{Candidate, Candidates, slow_start_share};
 use plan::routing::ReplicaId;
 use plan::time::Timestamp;
 
+use crate::lease::ReplicaLoad;
 use crate::routing::Published;
+use crate::split::Group;
 
 /// The replicas of a table at one moment.
 pub(crate) struct TableCandidates<'a> {
     pub(crate) published: &'a Published,
+    /// Only these of them, and counted among themselves; `None`: all.
+    pub(crate) group: Option<&'a Group>,
     /// Not to be chosen again.
     pub(crate) tried: &'a [ReplicaId],
     /// Monotonic microseconds.
@@ -25,20 +29,36 @@ impl TableCandidates<'_> {
     /// Whether one would be chosen if it had not as many requests as it may.
     pub(crate) fn is_any_busy(&self) -> bool {
         let limit = self.published.settings.max_requests_per_replica;
-        self.published.loads.iter().any(|load| {
+        let mut loads = (0..self.count()).filter_map(|index| self.load(index));
+        loads.any(|load| {
             load.in_flight() >= limit
                 && !load.is_ejected(self.now)
                 && !self.tried.contains(&load.replica_id)
         })
     }
+
+    /// Where a candidate stands in the table.
+    pub(crate) fn index_in_table(&self, index: usize) -> Option<usize> {
+        match self.group {
+            Some(group) => group.indices.get(index).copied(),
+            None => Some(index),
+        }
+    }
+
+    fn load(&self, index: usize) -> Option<&ReplicaLoad> {
+        let load = self.published.loads.get(self.index_in_table(index)?);
+        load.map(|load| &**load)
+    }
 }
 
 impl Candidates for TableCandidates<'_> {
     fn count(&self) -> usize {
-        self.published.loads.len()
+        self.group
+            .map_or(self.published.loads.len(), |group| group.indices.len())
     }
 
     fn candidate(&self, index: usize) -> Option<Candidate> {
+        let index = self.index_in_table(index)?;
         let load = self.published.loads.get(index)?;
         let upstream = self.published.table.upstreams.get(index)?;
         let in_flight = load.in_flight();

@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use plan::routing::{ReplicaId, Upstream};
@@ -22,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::deadline::coarse_now;
+use crate::plain::Plain;
 
 /// How long a connection is kept unused.
 const IDLE_TIME: Duration = Duration::from_secs(4);
@@ -38,7 +38,7 @@ pub(crate) struct IdleConnections {
 
 #[derive(Debug)]
 struct Idle {
-    stream: TcpStream,
+    stream: Plain,
     address: SocketAddr,
     /// Monotonic microseconds.
     since: u64,
@@ -47,7 +47,7 @@ struct Idle {
 impl IdleConnections {
     /// A kept connection to `upstream`, the one used last first. `repeatable` says whether the request may be sent again
     /// if the connection turns out to be dead.
-    pub(crate) fn take(&self, upstream: &Upstream, repeatable: bool) -> Option<TcpStream> {
+    pub(crate) fn take(&self, upstream: &Upstream, repeatable: bool) -> Option<Plain> {
         let limit = if repeatable {
             IDLE_TIME
         } else {
@@ -58,7 +58,7 @@ impl IdleConnections {
         // Those used last are at the end: when one is too old, so are all before it.
         while kept.last().is_some_and(|idle| idle.is_younger_than(limit)) {
             let idle = kept.pop()?;
-            if idle.address == upstream.address && idle.is_quiet() {
+            if idle.address == upstream.address && idle.stream.is_quiet() {
                 return Some(idle.stream);
             }
         }
@@ -66,10 +66,11 @@ impl IdleConnections {
     }
 
     /// Keeps a connection whose request is over.
-    pub(crate) fn put(&self, upstream: &Upstream, stream: TcpStream) {
+    pub(crate) fn put(&self, upstream: &Upstream, stream: Plain) {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(upstream.replica_id).or_default();
         if kept.len() < MAX_IDLE_PER_REPLICA {
+            stream.rest();
             kept.push(Idle {
                 stream,
                 address: upstream.address,
@@ -85,7 +86,7 @@ impl IdleConnections {
             return;
         }
         idle.retain(|replica, kept| {
-            kept.retain(|idle| idle.is_younger_than(IDLE_TIME) && idle.is_quiet());
+            kept.retain(|idle| idle.is_younger_than(IDLE_TIME) && idle.stream.is_quiet());
             !kept.is_empty()
                 && upstreams
                     .iter()
@@ -99,16 +100,18 @@ impl Idle {
         let age = coarse_now().saturating_sub(self.since);
         Duration::from_micros(age) < limit
     }
-
-    /// Whether nothing has come on it: neither an end nor bytes that nobody asked for.
-    fn is_quiet(&self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        self.stream.poll_read_ready(&mut context).is_pending()
-    }
 }
 
 /// Opens a connection to a replica.
-pub(crate) async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+pub(crate) async fn connect(address: SocketAddr, limit: Duration) -> io::Result<Plain> {
+    Plain::from_tokio(connect_on_tokio(address, limit).await?)
+}
+
+/// The same for those who need tokio's own.
+pub(crate) async fn connect_on_tokio(
+    address: SocketAddr,
+    limit: Duration,
+) -> io::Result<TcpStream> {
     let stream = timeout(limit, TcpStream::connect(address))
         .await
         .map_err(|_| {

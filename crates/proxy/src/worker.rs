@@ -355,6 +355,9 @@ impl Worker {
             {
                 self.report(report);
             }
+            if let Some(report) = self.reporter.canary(&service) {
+                self.report(report);
+            }
         }
         for service in finished {
             self.reporter.forget_service(service.name());

@@ -9,6 +9,11 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// Whether all of it is there.
+    pub(super) fn is_whole(&self) -> bool {
+        self.closed
+    }
+
     /// What stands between the quotes of a string or the brackets of an array; `None` for other values.
     pub(super) fn inside(&self) -> Option<&'a [u8]> {
         let inside = match self.text.split_first()? {
@@ -30,6 +35,11 @@ pub(super) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a [u8]) -> Self {
         Self { rest: text }
+    }
+
+    /// How many bytes are still to come.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
     }
 
     /// Steps over white space and this byte; `None` if another one stands there.

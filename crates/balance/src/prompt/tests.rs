@@ -128,6 +128,31 @@ fn a_body_that_is_cut_gives_the_beginning() {
     }
 }
 
+#[test]
+fn a_conversation_is_known_by_its_messages_up_to_the_first_of_the_user() {
+    let of = |messages: &[&str]| {
+        let body = format!(r#"{{"model":"m","messages":[{}]}}"#, messages.join(","));
+        extract(body.as_bytes(), CHAT).and_then(|prompt| prompt.conversation())
+    };
+    let system = r#"{"role":"system","content":"be kind, \"user\""}"#;
+    let (one, two) = (
+        r#"{"role": "user", "content": "one"}"#,
+        r#"{"content":"two","role":"user"}"#,
+    );
+    let reply = r#"{"role":"assistant","content":[{"type":"text","role":"user"}]}"#;
+    let known = of(&[system, one]).unwrap();
+    assert_eq!(of(&[system, one, reply, two]), Some(known));
+    assert_ne!(of(&[system, two]), Some(known));
+    assert_ne!(of(&[one]), Some(known));
+    assert_eq!(of(&[system, reply]), None);
+    assert_eq!(of(&["\"m\"", "3", "null"]), None);
+    let cut = r#"{"messages":[{"role":"user","content":"a long"#;
+    let prompt = extract(cut.as_bytes(), CHAT).unwrap();
+    assert_eq!(prompt.conversation(), None);
+    let plain = extract(br#"{"prompt":"say hi"}"#, "/v1/completions").unwrap();
+    assert_eq!(plain.conversation(), None);
+}
+
 /// Bytes that mean something to the scanner, and some that do not.
 fn json_like() -> impl Strategy<Value = Vec<u8>> {
     let token = prop::sample::select(vec![
@@ -172,6 +197,7 @@ proptest! {
         body.extend(rest);
         for path in [CHAT, "/v1/completions", "/generate"] {
             if let Some(prompt) = extract(&body, path) {
+                let _ = prompt.conversation();
                 prop_assert!(!prompt.text().is_empty());
                 prop_assert!(prompt.text().len() < body.len());
             }

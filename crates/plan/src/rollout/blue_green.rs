@@ -86,7 +86,7 @@ fn old_is_dead(context: &Context, buckets: &Buckets) -> bool {
         && !buckets.old.iter().any(|id| is_answering(context, *id))
 }
 
-fn flip(context: &mut Context, buckets: &Buckets) {
+pub(super) fn flip(context: &mut Context, buckets: &Buckets) {
     let desired = context.state.desired;
     let stands = buckets.available_new >= buckets.target;
     let before = context

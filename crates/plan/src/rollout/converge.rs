@@ -11,7 +11,7 @@ use crate::ending;
 use crate::happening::HappeningKind;
 use crate::replica::Replica;
 use crate::rollout::limits::{Limits, limits, takes_room};
-use crate::rollout::{Outcome, UpdateMode, blue_green, failure, rolling, warm};
+use crate::rollout::{Outcome, UpdateMode, blue_green, canary, failure, rolling, room, warm};
 use crate::routing::{ReplicaId, Version};
 use crate::state::ServiceState;
 use crate::status::ReplicaStatus;
@@ -20,6 +20,8 @@ use crate::status::ReplicaStatus;
 pub(super) struct Buckets {
     /// Replicas wanted.
     pub(super) target: u32,
+    /// Those of them that may be of the desired version for now.
+    pub(super) wanted_new: u32,
     /// Live replicas of the desired version.
     pub(super) new: Vec<ReplicaId>,
     /// Those of them that are available.
@@ -45,10 +47,19 @@ impl Buckets {
         self.target.saturating_sub(self.limits.unavailable)
     }
 
+    /// The most replicas that there may be.
+    pub(super) fn ceiling(&self) -> u32 {
+        self.target.saturating_add(self.limits.surge)
+    }
+
     /// Replicas that may be launched beside those that are there.
-    fn room(&self) -> u32 {
-        let ceiling = self.target.saturating_add(self.limits.surge);
-        ceiling.saturating_sub(self.room_taken)
+    pub(super) fn room(&self) -> u32 {
+        self.ceiling().saturating_sub(self.room_taken)
+    }
+
+    /// The fewest replicas that are owed.
+    pub(super) fn least_owed(&self) -> u32 {
+        self.floor.min(self.least())
     }
 
     /// What is missing to the floor beside so many live old replicas, as far as there is room.
@@ -59,8 +70,7 @@ impl Buckets {
 
     /// What is missing to the floor beside so many replicas.
     pub(super) fn owed_beside(&self, held: u32) -> u32 {
-        let floor = self.floor.saturating_sub(self.limits.unavailable);
-        floor.saturating_sub(held)
+        self.least_owed().saturating_sub(held)
     }
 }
 
@@ -72,11 +82,12 @@ pub(crate) fn converge(context: &mut Context) {
     drop_surplus_new(context, &buckets);
     let Some(buckets) = sort(context) else { return };
     note_progress(context, &buckets);
+    room::notice_standstill(context, &buckets);
+    let Some(buckets) = sort(context) else { return };
     match mode(context) {
         UpdateMode::BlueGreen => blue_green::converge(context, &buckets),
-        UpdateMode::Rolling | UpdateMode::Canary | UpdateMode::InPlace => {
-            rolling::converge(context, &buckets);
-        }
+        UpdateMode::Canary => canary::converge(context, &buckets),
+        UpdateMode::Rolling | UpdateMode::InPlace => rolling::converge(context, &buckets),
     }
     warm::advance(context);
     drop_unrouted_old(context);
@@ -94,7 +105,7 @@ fn mode(context: &Context) -> UpdateMode {
     };
     let moves_back = (rollout.is_undone() || rollout.has_stopped())
         && !context.state.traffic.contains(&context.state.desired);
-    if rollout.is_in_progress() || moves_back {
+    if rollout.is_in_progress() || (moves_back && rollout.mode == UpdateMode::BlueGreen) {
         rollout.mode
     } else {
         UpdateMode::Rolling
@@ -132,6 +143,10 @@ fn sort(context: &Context) -> Option<Buckets> {
     };
     Some(Buckets {
         target,
+        wanted_new: match canary::current(state) {
+            Some((_, step, _)) if canary::is_stepping(state) => canary::wanted(step, target),
+            _ => target,
+        },
         new: context.live_where(|replica| replica.version == desired),
         available_new: of_desired(&|replica| state.is_available(replica, now)),
         settled_new: of_desired(&|replica| {
@@ -149,7 +164,7 @@ fn sort(context: &Context) -> Option<Buckets> {
 /// The target, but no more than the trusted version's own limits allow: an update from 2 to 3
 /// replicas owes no third old one, while an autoscaled old version goes on growing with its
 /// traffic.
-fn floor(context: &Context, target: u32) -> u32 {
+pub(super) fn floor(context: &Context, target: u32) -> u32 {
     let trusted = context
         .state
         .trusted
@@ -217,7 +232,7 @@ fn launch_new(context: &mut Context, buckets: &Buckets) {
         return;
     }
     let there = count(&buckets.new).saturating_add(buckets.adopting);
-    let missing = buckets.target.saturating_sub(there);
+    let missing = buckets.wanted_new.saturating_sub(there);
     // What must be made up for of the old version goes first.
     let room = buckets
         .room()

@@ -1,7 +1,7 @@
 //! When a version has failed, and what follows. Never worse: nothing that serves is taken down for
 //! it.
 
-use super::converge::end_replica;
+use super::converge::{count, end_replica, floor};
 use super::{Outcome, UpdateMode};
 use crate::Replica;
 use crate::context::Context;
@@ -65,7 +65,11 @@ pub(crate) fn progress_deadline(context: &mut Context) {
     let Some(rollout) = context.state.rollout_in_progress() else {
         return;
     };
-    if rollout.paused_at.is_some() {
+    let is_tried = rollout
+        .canary
+        .as_ref()
+        .is_some_and(|canary| canary.since.is_some());
+    if rollout.paused_at.is_some() || is_tried {
         return;
     }
     let awake_since = context.state.awake.since.unwrap_or(rollout.progress_at);
@@ -88,12 +92,23 @@ pub(crate) fn progress_deadline(context: &mut Context) {
         .map(|seen| format!("; last seen: {seen}"))
         .unwrap_or_default();
     let reason = format!("no progress for {limit}s{seen}");
-    if context.state.trusted == Some(number) {
-        // Only the number of replicas could not be had: the version itself is as good as before.
+    if context.state.trusted == Some(number) || stands_alone(context, number) {
+        // Only the number of replicas could not be had: the version itself is good.
+        trust(context, number);
         end_rollout(context, number, reason, Some(number), false);
     } else {
         fail_version(context, number, reason, None);
     }
+}
+
+/// Whether nothing but this version is left, and as much of it is available as the one before had to give.
+fn stands_alone(context: &Context, number: Version) -> bool {
+    let state = &context.state;
+    let others = context.live_where(|replica| replica.version != number);
+    let available = context.live_where(|replica| state.is_available(replica, context.now));
+    others.is_empty()
+        && !available.is_empty()
+        && count(&available) >= floor(context, state.target())
 }
 
 /// Gives up the desired version and goes back to the trusted one, if there is one.

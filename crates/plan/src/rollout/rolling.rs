@@ -24,7 +24,7 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
 
 /// The update stands still: nothing is replaced. The good version follows the target, and makes up
 /// for what is lost of either.
-fn stand_still(context: &mut Context, buckets: &Buckets) {
+pub(super) fn stand_still(context: &mut Context, buckets: &Buckets) {
     let old = count(&buckets.old);
     let surplus = old.saturating_sub(buckets.target);
     let order = scale_down_order(context, &buckets.old);

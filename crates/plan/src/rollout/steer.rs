@@ -3,7 +3,7 @@
 
 use super::failure::{give_back, trust};
 use super::update::{drop_superseded, reuse, supersede};
-use super::{Outcome, Rollout, UpdateMode};
+use super::{Outcome, Rollout, UpdateMode, canary};
 use crate::context::Context;
 use crate::event::{Event, Steering};
 use crate::happening::HappeningKind;
@@ -44,9 +44,10 @@ fn resume(context: &mut Context) {
     let Some(rollout) = in_progress(context) else {
         return;
     };
-    if rollout.paused_at.take().is_none() {
+    let Some(paused_at) = rollout.paused_at.take() else {
         return;
-    }
+    };
+    canary::resume(rollout, paused_at, now);
     rollout.progress_at = now;
     let version = rollout.version;
     let message = format!("the update to version {version} goes on");
@@ -55,6 +56,12 @@ fn resume(context: &mut Context) {
 
 fn promote(context: &mut Context) {
     resume(context);
+    if canary::is_stepping(&context.state) {
+        let version = context.state.desired;
+        let message = format!("version {version} is promoted: its step is over");
+        context.tell(HappeningKind::RolloutPromoted, None, Some(version), message);
+        return canary::next_step(context);
+    }
     let Some(rollout) = in_progress(context) else {
         return;
     };
@@ -125,7 +132,7 @@ pub(crate) fn roll_back(context: &mut Context, to: Option<Version>) {
         adopting,
         ..Rollout::new(to, mode, from, now)
     });
-    if mode != UpdateMode::BlueGreen {
+    if matches!(mode, UpdateMode::Rolling | UpdateMode::InPlace) {
         context.state.traffic.insert(to);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::converge::end_replica;
+use super::converge::{count, end_replica};
 use super::failure::{fail_version, trust};
 use super::{Outcome, Rollout, UpdateMode};
 use crate::context::Context;
@@ -38,7 +38,7 @@ pub(crate) fn update(context: &mut Context, version: &VersionState) {
         adopting,
         ..Rollout::new(number, version.mode, from, context.now)
     });
-    if version.mode != UpdateMode::BlueGreen {
+    if matches!(version.mode, UpdateMode::Rolling | UpdateMode::InPlace) {
         context.state.traffic.insert(number);
     }
 }
@@ -76,7 +76,17 @@ pub(super) fn drop_superseded(context: &mut Context, old: Version) {
     if context.state.trusted == Some(old) {
         return;
     }
-    let had_traffic = context.state.traffic.contains(&old);
+    let (now, state) = (context.now, &context.state);
+    let was_canary = state
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| rollout.canary.is_some());
+    let good = context.live_where(|replica| {
+        state.trusted == Some(replica.version) && state.is_available(replica, now)
+    });
+    // The good version still has all that is wanted, so that nobody needs what was only tried.
+    let is_idle = was_canary && count(&good) >= state.target();
+    let had_traffic = state.traffic.contains(&old) && !is_idle;
     let useless = context
         .live_where(|replica| replica.version == old && !(had_traffic && replica.is_ready()));
     for id in useless {

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plan::observation::Phase;
+use plan::rollout::UpdateMode;
 use plan::routing::{Generation, ReplicaId, RoutingTable, Version};
 use plan::status::ReplicaStatus;
 use plan::{Action, Event, ServicePhase, ServiceState, Span, Step, Timestamp, report};
+use spec::Surge;
 use spec::update::DEFAULT_DRAIN_TIMEOUT_SECONDS;
 
 /// How long a proxy that says nothing is waited for once nothing else keeps a replica.
@@ -18,6 +20,10 @@ pub(crate) struct Checker {
     /// Set while only blue-green updates were made: then no table may mix contents.
     pub(crate) never_mixes: bool,
     contents: BTreeMap<Version, String>,
+    /// Versions that were undone and have left the table.
+    undone: BTreeSet<Version>,
+    /// The version whose update stands still, and what had traffic then.
+    paused: Option<(Version, BTreeSet<Version>)>,
     last_id: ReplicaId,
     statuses: BTreeMap<ReplicaId, ReplicaStatus>,
     decided: BTreeMap<ReplicaId, Timestamp>,
@@ -70,6 +76,9 @@ impl Checker {
                 Action::Withdraw | Action::CollectVersion { .. } => {}
             }
         }
+        self.ceiling_holds(step);
+        self.undone_stay_away(state);
+        self.pause_is_no_change(step);
         self.statuses_are_legal(state);
         numbers_are_bounded(state);
         reports_are_made(state, now);
@@ -199,6 +208,83 @@ impl Checker {
             self.left.insert(*id, table.generation);
         }
         self.named = named;
+    }
+
+    /// Nothing is launched beyond the target and the surge that the update gives.
+    fn ceiling_holds(&self, step: &Step) {
+        let state = &step.state;
+        let launches = |action: &Action| matches!(action, Action::Launch { .. });
+        let Some(rollout) = state.rollout_in_progress() else {
+            return;
+        };
+        if !step.actions.iter().any(launches) || rollout.mode == UpdateMode::BlueGreen {
+            return;
+        }
+        let target = state.target();
+        let surge = match state.versions[&rollout.version].spec.update.max_surge {
+            Surge::Amount(amount) => amount.rounded_up(target),
+            Surge::Auto => target,
+        };
+        let warm = state.warm.map(|warm| warm.version);
+        let live = state.replicas.values().filter(|replica| replica.is_live());
+        let live = live.filter(|replica| Some(replica.version) != warm).count();
+        let ceiling = target.saturating_add(surge) as usize;
+        assert!(
+            live <= ceiling,
+            "{live} replicas, and a target of {target} with a surge of {surge}"
+        );
+    }
+
+    /// What was given up, and whose replicas may be given no requests any more, does not come back, unless it is asked for by name.
+    fn undone_stay_away(&mut self, state: &ServiceState) {
+        let active = state.active_versions();
+        for version in state.versions.values() {
+            let number = version.version;
+            let given_up = version.failure.is_some() && number != state.desired;
+            if !given_up {
+                self.undone.remove(&number);
+            } else if !state.traffic.contains(&number) {
+                self.undone.insert(number);
+            }
+            assert!(
+                !(self.undone.contains(&number) && active.contains(&number)),
+                "version {number} was undone and is served"
+            );
+        }
+    }
+
+    /// While an update is paused nothing is launched of it, nothing gives way to it, and traffic
+    /// does not move to it.
+    fn pause_is_no_change(&mut self, step: &Step) {
+        let state = &step.state;
+        let paused = state
+            .rollout_in_progress()
+            .filter(|r| r.paused_at.is_some());
+        let Some(version) = paused.map(|rollout| rollout.version) else {
+            self.paused = None;
+            return;
+        };
+        let Some((before, traffic)) = &self.paused else {
+            self.paused = Some((version, state.traffic.clone()));
+            return;
+        };
+        assert_eq!(*before, version, "one update at a time");
+        for action in &step.actions {
+            let launched = match action {
+                Action::Launch { version, .. } => Some(*version),
+                _ => None,
+            };
+            assert_ne!(launched, Some(version), "launched while paused");
+        }
+        let gives_way = format!("version {version} takes its place");
+        for happening in &step.happenings {
+            assert!(!happening.message.contains(&gives_way), "{happening:?}");
+        }
+        assert_eq!(
+            traffic.contains(&version),
+            state.traffic.contains(&version),
+            "traffic moves while paused"
+        );
     }
 
     fn statuses_are_legal(&mut self, state: &ServiceState) {

@@ -151,7 +151,16 @@ impl World {
         };
         let steered = |state: &ServiceState| {
             let rollout = state.rollout.as_ref();
-            let rollout = rollout.map(|r| (r.version, r.paused_at, r.hurried, r.outcome.clone()));
+            let step = |r: &plan::rollout::Rollout| r.canary.as_ref().map(|canary| canary.step);
+            let rollout = rollout.map(|r| {
+                (
+                    r.version,
+                    r.paused_at,
+                    r.hurried,
+                    step(r),
+                    r.outcome.clone(),
+                )
+            });
             (state.desired, rollout)
         };
         assert_eq!(

@@ -5,17 +5,16 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use balance::PrefixChain;
-use balance::prompt::extract;
 use plan::routing::ReplicaId;
 
 use super::connection::{Client, Then};
 use super::exchange::{End, Exchange};
+use super::preference::Preference;
 use super::request::Request;
 use super::translate;
 use super::tunnel::Tunnel;
 use crate::deadline::coarse_now;
-use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE};
+use crate::endpoint::{Endpoint, REFUSED_PAUSE};
 use crate::lease::Lease;
 use crate::log::{Outcome, RequestRecord};
 use crate::own_answer::OwnAnswer;
@@ -29,8 +28,6 @@ const MAX_ATTEMPTS: usize = 8;
 const MAX_REPLAYS: usize = 2;
 /// How often who waits is looked at, where no event would tell that the client has left.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// So much of a body, or all of it, is looked at for a prompt.
-const PROMPT_BYTES: usize = 48 * 1024;
 
 /// What the attempts at one request have come to.
 struct Attempts {
@@ -93,6 +90,7 @@ pub(super) async fn answer<S: Stream>(
         None => {
             endpoint.record_arrival(record.started());
             let preference = Preference::of(client, request, endpoint).await;
+            record.goes_to(preference.side);
             match run(
                 client,
                 request,
@@ -168,63 +166,12 @@ impl Attempts {
         if self.count == MAX_ATTEMPTS || (is_new && endpoint.service.line.len() > 0) {
             return None;
         }
-        if let Some(lease) = endpoint.select(&self.tried, preference.affinity()) {
+        if let Some(lease) = endpoint.select(&self.tried, preference.wish()) {
             return Some(lease);
         }
         let last_resort = self.last_resort.take()?;
         self.tried.retain(|replica| *replica != last_resort);
-        endpoint.select(&self.tried, preference.affinity())
-    }
-}
-
-/// By what a request prefers a replica.
-enum Preference {
-    None,
-    Session(u64),
-    Prompt(Box<PrefixChain>),
-}
-
-impl Preference {
-    /// For `prefix_affinity` this waits for the beginning of the body.
-    async fn of<S: Stream>(client: &mut Client<S>, request: &Request, endpoint: &Endpoint) -> Self {
-        if let Some(session) = request.session {
-            return Self::Session(session);
-        }
-        let view = endpoint.view();
-        let (true, Some(length)) = (view.published.roster.is_some(), request.content_length) else {
-            return Self::None;
-        };
-        let path = request
-            .target()
-            .split(|byte| *byte == b'?')
-            .next()
-            .unwrap_or_default();
-        let Ok(path) = std::str::from_utf8(path) else {
-            return Self::None;
-        };
-        let prompt = if request.body.has_ended() {
-            extract(request.whole_body(), path)
-        } else if request.expects_continue {
-            None
-        } else {
-            let wanted = usize::try_from(length)
-                .unwrap_or(usize::MAX)
-                .min(PROMPT_BYTES);
-            Box::pin(client.gather(wanted)).await;
-            let body = client.input.bytes();
-            extract(body.get(..wanted).unwrap_or(body), path)
-        };
-        prompt.map_or(Self::None, |prompt| {
-            Self::Prompt(Box::new(PrefixChain::new(&prompt)))
-        })
-    }
-
-    fn affinity(&self) -> Affinity<'_> {
-        match self {
-            Self::None => Affinity::None,
-            Self::Session(hash) => Affinity::Session(*hash),
-            Self::Prompt(chain) => Affinity::Prompt(chain),
-        }
+        endpoint.select(&self.tried, preference.wish())
     }
 }
 
@@ -274,7 +221,7 @@ async fn wait<S: Stream>(
             if endpoint.service.epoch() != view.epoch || coarse_now() >= again_at {
                 attempts.tried.clear();
             }
-            if let Some(lease) = endpoint.select(&attempts.tried, preference.affinity()) {
+            if let Some(lease) = endpoint.select(&attempts.tried, preference.wish()) {
                 return Poll::Ready(Waited::Lease(lease));
             }
         }

@@ -15,7 +15,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http1::Refusal;
-use tokio::net::TcpStream;
 
 use super::answer::Coding;
 use super::body::Body;
@@ -26,6 +25,7 @@ use crate::buffer::{Input, Text};
 use crate::endpoint::Endpoint;
 use crate::lease::Lease;
 use crate::log::RequestRecord;
+use crate::plain::Plain;
 use crate::settings::Settings;
 use crate::stream::Stream;
 
@@ -79,7 +79,7 @@ pub(super) struct Exchange<'c, 'a, S> {
     lease: &'a Lease,
     settings: &'a Settings,
     record: &'a mut RequestRecord,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Plain,
     pub(super) input: Input,
     /// How much of the request's own text the replica has been given.
     text_sent: usize,
@@ -108,8 +108,9 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
         endpoint: &'a Endpoint,
         lease: &'a Lease,
         record: &'a mut RequestRecord,
-        stream: TcpStream,
+        stream: Plain,
     ) -> Self {
+        stream.mark();
         Self {
             upload_body: request.body,
             client,
@@ -138,7 +139,7 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
 
     /// Whether the replica may have seen anything of the request.
     pub(super) fn has_sent(&self) -> bool {
-        self.text_sent > 0
+        self.text_sent > 0 && !self.stream.is_unsent()
     }
 
     /// Whether the head of an answer was passed on, or begun to be; or an interim answer stands half written, behind
@@ -350,7 +351,7 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
     }
 
     /// The client, the stream, what was read ahead from it, and what is still to be written to the client.
-    pub(super) fn into_parts(self) -> (&'c mut Client<S>, TcpStream, Input, Flow) {
+    pub(super) fn into_parts(self) -> (&'c mut Client<S>, Plain, Input, Flow) {
         (self.client, self.stream, self.input, self.download)
     }
 }

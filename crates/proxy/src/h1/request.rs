@@ -19,6 +19,7 @@ use super::body::{Body, with_fields};
 use crate::buffer::{Input, Text};
 use crate::peer::Peer;
 use crate::routing::Published;
+use crate::split::Groups;
 
 /// A body of this many bytes or fewer that came with its head is sent together with it, and again where the method
 /// allows.
@@ -49,6 +50,8 @@ pub(super) struct Request {
     pub(super) is_admitted: bool,
     /// Hash of the session, for `session_affinity`.
     pub(super) session: Option<u64>,
+    /// Whether it asks for the version that has a share of the traffic.
+    pub(super) is_wished: bool,
     /// Whether `text` is the head as it came, for replicas that do not speak HTTP/1.1.
     pub(super) is_raw: bool,
 }
@@ -107,6 +110,9 @@ pub(super) fn take_request(
         if published.ring.is_some() {
             request.session = session(fields, bytes, &published.settings.session_affinity);
         }
+        if let Some(groups) = &published.groups {
+            request.is_wished = groups.may_be_wished() && is_wished(groups, fields, bytes);
+        }
         Ok(Some((request, head.length)))
     })?
     .map_or((None, 0), |(request, length)| (Some(request), length));
@@ -139,20 +145,40 @@ fn take_whole_body(request: &mut Request, input: &mut Input) -> Result<(), Refus
 /// The hash of the value by which the session of a request is known.
 fn session(fields: &Fields, bytes: &[u8], affinity: &SessionAffinity) -> Option<u64> {
     let value = match affinity {
-        SessionAffinity::Header(name) => fields
-            .iter()
-            .find(|field| {
-                field
-                    .name_span
-                    .of(bytes)
-                    .eq_ignore_ascii_case(name.as_bytes())
-            })
-            .map(|field| field.value.of(bytes)),
+        SessionAffinity::Header(name) => values(fields, bytes, name).next(),
         SessionAffinity::Cookie(name) => fields
             .named(FieldName::Cookie)
             .find_map(|field| cookie(field.value.of(bytes), name.as_bytes())),
     };
     value.filter(|value| !value.is_empty()).map(session_hash)
+}
+
+/// Whether a request asks for the version that has a share of the traffic.
+fn is_wished(groups: &Groups, fields: &Fields, bytes: &[u8]) -> bool {
+    groups.is_wished(
+        |header| values(fields, bytes, &header.name).any(|value| value == header.value.as_bytes()),
+        |wanted| {
+            let mut cookies = fields.named(FieldName::Cookie);
+            cookies.any(|field| {
+                cookie(field.value.of(bytes), wanted.name.as_bytes())
+                    == Some(wanted.value.as_bytes())
+            })
+        },
+    )
+}
+
+/// The values of the headers of this name.
+fn values<'a>(
+    fields: &'a Fields,
+    bytes: &'a [u8],
+    name: &'a str,
+) -> impl Iterator<Item = &'a [u8]> {
+    let is_named = move |field: &&http1::Field| {
+        let field = field.name_span.of(bytes);
+        field.eq_ignore_ascii_case(name.as_bytes())
+    };
+    let named = fields.iter().filter(is_named);
+    named.map(|field| field.value.of(bytes))
 }
 
 /// The value of the cookie of this name (RFC 6265 section 4.2.1).
@@ -215,6 +241,7 @@ fn compose(
         },
         is_admitted: true,
         session: None,
+        is_wished: false,
         is_raw: false,
     }
 }
@@ -243,6 +270,7 @@ fn raw(head: &RequestHead, bytes: &[u8]) -> Request {
         },
         is_admitted: true,
         session: None,
+        is_wished: false,
         request_id: (0, 0),
         is_raw: true,
     }

@@ -4,11 +4,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
-
 use super::connection::Client;
 use super::flow::Flow;
 use crate::buffer::Input;
+use crate::plain::Plain;
 use crate::stream::Stream;
 
 /// Bytes carried each way.
@@ -21,7 +20,7 @@ pub(super) struct Carried {
 /// Moves bytes both ways. There is no limit on silence: what is silence in a protocol is that protocol's business.
 pub(super) struct Tunnel<'a, S> {
     client: &'a mut Client<S>,
-    stream: TcpStream,
+    stream: Plain,
     input: Input,
     to_client: Direction,
     to_replica: Direction,
@@ -45,12 +44,7 @@ enum State {
 
 impl<'a, S: Stream> Tunnel<'a, S> {
     /// `head` is still to be written to the client; `input` was read from the replica already.
-    pub(super) fn new(
-        client: &'a mut Client<S>,
-        stream: TcpStream,
-        input: Input,
-        head: Flow,
-    ) -> Self {
+    pub(super) fn new(client: &'a mut Client<S>, stream: Plain, input: Input, head: Flow) -> Self {
         let to_client = Direction {
             flow: head,
             state: State::Open,

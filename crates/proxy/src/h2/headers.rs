@@ -20,6 +20,7 @@ use crate::h1::{cookie, new_request_id};
 use crate::keys::Keys;
 use crate::own_answer::OwnAnswer;
 use crate::peer::Peer;
+use crate::split::Groups;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -176,6 +177,18 @@ pub(super) fn session(headers: &HeaderMap, affinity: &SessionAffinity) -> Option
             .find_map(|cookies| cookie(cookies.as_bytes(), name.as_bytes())),
     };
     value.filter(|value| !value.is_empty()).map(session_hash)
+}
+
+/// Whether a request asks for the version that has a share of the traffic.
+pub(super) fn is_wished(headers: &HeaderMap, groups: &Groups) -> bool {
+    let all = |name: &str| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    groups.is_wished(
+        |header| all(&header.name).any(|value| value == header.value.as_bytes()),
+        |wanted| {
+            let (name, value) = (wanted.name.as_bytes(), wanted.value.as_bytes());
+            all(COOKIE.as_str()).any(|cookies| cookie(cookies, name) == Some(value))
+        },
+    )
 }
 
 /// Makes the head of a replica's answer the head of the answer to the client.

@@ -39,7 +39,7 @@ fn key(upstream: &Upstream) -> Key {
 }
 
 async fn connect_tcp(address: SocketAddr, limit: Duration) -> Result<TcpStream, String> {
-    crate::upstream::connect(address, limit)
+    crate::upstream::connect_on_tokio(address, limit)
         .await
         .map_err(|error| format!("cannot connect to {address}: {error}"))
 }

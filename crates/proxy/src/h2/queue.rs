@@ -8,16 +8,17 @@ use plan::routing::ReplicaId;
 use tokio::time::timeout;
 
 use crate::deadline::coarse_now;
-use crate::endpoint::{Affinity, Endpoint, REFUSED_PAUSE};
+use crate::endpoint::{Endpoint, REFUSED_PAUSE};
 use crate::lease::Lease;
 use crate::own_answer::OwnAnswer;
+use crate::split::Wish;
 
 /// Waits for a replica. `started`: when the request came, in monotonic microseconds. `tried`: who took no connection a
 /// moment ago, and is asked again after a pause. `place`: where it stood in the line before. A client that goes away drops
 /// this.
 pub(super) async fn wait(
     endpoint: &Endpoint,
-    affinity: Affinity<'_>,
+    wish: Wish<'_>,
     started: u64,
     tried: &mut Vec<ReplicaId>,
     place: &mut Option<u64>,
@@ -48,7 +49,7 @@ pub(super) async fn wait(
             if endpoint.service.epoch() != view.epoch || now() >= again_at {
                 tried.clear();
             }
-            if let Some(lease) = endpoint.select(tried, affinity) {
+            if let Some(lease) = endpoint.select(tried, wish) {
                 return Poll::Ready(Ok(lease));
             }
         }

@@ -17,7 +17,9 @@ use crate::clock;
 use crate::decimal::{digits3, push_number};
 use crate::endpoint::Endpoint;
 use crate::h2::UploadProgress;
-use crate::metrics::{Ended, Reason};
+use crate::metrics::{Ended, Reason, Sampled};
+use crate::routing::View;
+use crate::split::Side;
 
 /// Lines are handed to the writer when they have come to this many bytes, or with the next sweep.
 const HAND_ON_BYTES: usize = 32 * 1024;
@@ -88,6 +90,8 @@ pub(crate) struct RequestRecord {
     bytes_out: u64,
     attempts: u32,
     outcome: Outcome,
+    /// Whether it is part of the sample by which versions are compared.
+    is_sample: bool,
     upload: Option<Arc<UploadProgress>>,
 }
 
@@ -117,6 +121,7 @@ impl RequestRecord {
             bytes_out: 0,
             attempts: 0,
             outcome: Outcome::default(),
+            is_sample: false,
             upload: None,
         }
     }
@@ -139,6 +144,11 @@ impl RequestRecord {
             .push(request_id.get(..MAX_ID_BYTES).unwrap_or(request_id));
     }
 
+    /// The side of a split that it goes to. One that wished for its side is no sample.
+    pub(crate) fn goes_to(&mut self, side: Side) {
+        self.is_sample = matches!(side, Side::New | Side::Old);
+    }
+
     /// The request begins to wait for a replica.
     pub(crate) fn waits(&mut self) {
         self.waits_since = Some(clock::monotonic_micros());
@@ -158,6 +168,10 @@ impl RequestRecord {
         let metrics = &self.endpoint.metrics;
         if let Some(failed) = self.replica {
             metrics.retried(failed, self.started);
+            // Once more to the same one: on another connection, the first was stale.
+            if self.is_sample && failed.0 != upstream.replica_id {
+                self.sample(&self.endpoint.view(), Some(Sampled::Failed));
+            }
         }
         let replica = (upstream.replica_id, upstream.version);
         metrics.given(replica, self.started);
@@ -190,7 +204,32 @@ impl RequestRecord {
         self.bytes_in + self.upload.as_ref().map_or(0, |upload| upload.bytes())
     }
 
-    fn count(&self, now: u64) {
+    /// Counts how the request ended at the replica that has it, if it began under the split in force.
+    fn sample(&self, view: &View, sampled: Option<Sampled>) {
+        let groups = view.published.groups.as_ref();
+        let since = groups.map(|groups| groups.since);
+        if let (Some(since), Some((_, version)), Some(sampled)) = (since, self.replica, sampled)
+            && self.started >= since
+        {
+            self.endpoint.metrics.sampled(version, sampled);
+        }
+    }
+
+    /// How it ended, as versions are compared; `None`: by the client's fault, which says nothing of the version.
+    fn sampled(&self, ended: &Ended) -> Option<Sampled> {
+        match (self.outcome, ended.first_byte) {
+            (Outcome::Rejected | Outcome::ClientSlow, _) => None,
+            (Outcome::ReplicaFailed | Outcome::Silent, _) => Some(Sampled::Failed),
+            (_, Some(first_byte)) if ended.status < 500 => Some(Sampled::Answered {
+                duration: ended.duration,
+                first_byte,
+            }),
+            // A client that gave up before there was an answer may have been left without one.
+            _ => Some(Sampled::Failed),
+        }
+    }
+
+    fn count(&self, now: u64, view: &View) {
         let metrics = &self.endpoint.metrics;
         if let Some(reason) = self.refusal() {
             metrics.refused(reason);
@@ -205,6 +244,9 @@ impl RequestRecord {
             now,
         };
         metrics.ended(self.replica, &ended);
+        if self.is_sample {
+            self.sample(view, self.sampled(&ended));
+        }
     }
 
     /// Why the proxy gave no answer but its own.
@@ -272,8 +314,9 @@ impl Drop for RequestRecord {
     fn drop(&mut self) {
         self.waited();
         let now = clock::monotonic_micros();
-        self.count(now);
-        if self.endpoint.view().published.settings.access_log {
+        let view = self.endpoint.view();
+        self.count(now, &view);
+        if view.published.settings.access_log {
             let micros = now.saturating_sub(self.started);
             self.endpoint
                 .access(|line, service| self.write(line, service, micros));

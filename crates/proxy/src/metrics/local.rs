@@ -8,6 +8,7 @@ use std::sync::Arc;
 use plan::routing::{ReplicaId, Version};
 
 use super::Key;
+use super::canary::{Sampled, ThreadCells};
 use super::cell::{ReplicaCell, ServiceCell};
 use super::reason::Reason;
 use super::shared::ServiceMetrics;
@@ -21,6 +22,8 @@ pub(crate) struct EndpointMetrics {
     /// For requests that no replica was given.
     nobody: Arc<ReplicaCell>,
     replicas: RefCell<Cells>,
+    /// While the traffic is split.
+    canary: ThreadCells,
 }
 
 type Cells = HashMap<(ReplicaId, Version), Arc<ReplicaCell>, BuildHasherDefault<ReplicaHasher>>;
@@ -46,6 +49,7 @@ impl EndpointMetrics {
             service: shared.new_thread(),
             nobody: shared.new_cell(None, 0),
             replicas: RefCell::default(),
+            canary: ThreadCells::default(),
             shared: Arc::clone(shared),
         }
     }
@@ -83,6 +87,11 @@ impl EndpointMetrics {
             cell.bytes_out.add(ended.bytes_out);
             cell.last_used.set(ended.now);
         });
+    }
+
+    /// A request that began under the split in force has ended at a replica of this version.
+    pub(crate) fn sampled(&self, version: Version, sampled: Sampled) {
+        self.canary.count(&self.shared.canary, version, sampled);
     }
 
     fn with(&self, key: Key, now: u64, action: impl FnOnce(&ReplicaCell)) {

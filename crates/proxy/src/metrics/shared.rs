@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use plan::figures::CanaryCounts;
 use plan::routing::{ReplicaId, Version};
 
+use super::canary::SharedCells;
 use super::cell::{ReplicaCell, ServiceCell};
 use super::snapshot::{ReplicaSnapshot, ServiceSnapshot};
 use super::{KEPT_MICROS, Key};
@@ -14,6 +16,7 @@ use super::{KEPT_MICROS, Key};
 #[derive(Debug, Default)]
 pub(crate) struct ServiceMetrics {
     known: Mutex<Known>,
+    pub(super) canary: SharedCells,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +77,11 @@ impl ServiceMetrics {
             }
             keep
         });
+    }
+
+    /// What was counted while the traffic was split.
+    pub(crate) fn canary_counts(&self) -> CanaryCounts {
+        self.canary.read()
     }
 
     /// Adds up all threads, into what is known of the service otherwise.

@@ -1,6 +1,8 @@
 //! One connection of a client: whether it is served, which protocol it speaks, and who serves that.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +20,14 @@ use crate::h1;
 use crate::h2;
 use crate::metrics::Reason;
 use crate::peer::Peer;
+use crate::plain::Plain;
 
 /// How long it may take to tell a client that there are too many.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
 /// Serves one connection until either side closes it.
 pub(super) fn serve_connection(
-    stream: TcpStream,
+    socket: OwnedFd,
     address: SocketAddr,
     endpoint: Rc<Endpoint>,
 ) -> impl Future<Output = ()> {
@@ -44,15 +47,18 @@ pub(super) fn serve_connection(
     // Only the plain path is not in a box: it is what a task of a connection is meant to be as large as.
     async move {
         match (counted, is_tls) {
-            (Err(crowded), _) => Box::pin(turn_away(stream, crowded)).await,
+            (Err(crowded), _) => Box::pin(turn_away(socket, crowded)).await,
             (Ok(_counted), false) => {
+                let Ok(stream) = Plain::new(socket) else {
+                    return;
+                };
                 if let Some((stream, input)) = h1::serve(stream, peer, &endpoint).await {
                     Box::pin(h2::serve(stream, input, peer, endpoint)).await;
                 }
             }
             (Ok(_counted), true) => {
                 // Without a certificate there is no serving in clear instead.
-                if let Some(config) = endpoint.service.tls() {
+                if let (Some(config), Ok(stream)) = (endpoint.service.tls(), on_tokio(socket)) {
                     let tls = serve_tls(stream, peer, endpoint, config, handshake_timeout);
                     Box::pin(tls).await;
                 }
@@ -80,8 +86,15 @@ async fn serve_tls(
     }
 }
 
+fn on_tokio(socket: OwnedFd) -> io::Result<TcpStream> {
+    TcpStream::from_std(StdTcpStream::from(socket))
+}
+
 /// Tells a client why its connection is not served. It may not hear it: it is not waited for.
-async fn turn_away(mut stream: TcpStream, crowded: Crowded) {
+async fn turn_away(socket: OwnedFd, crowded: Crowded) {
+    let Ok(mut stream) = on_tokio(socket) else {
+        return;
+    };
     let detail = match crowded {
         Crowded::Endpoint(limit) => format!(
             "The endpoint has {limit} connections, as many as it may (load_balancer.max_connections)."

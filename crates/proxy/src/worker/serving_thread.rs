@@ -11,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::net::{TcpListener, TcpStream};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
@@ -28,6 +30,8 @@ use crate::routing::Service;
 
 /// Pause when no connection can be accepted, for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Set to `0`, connections use epoll even where io_uring is there.
+const IO_URING_VARIABLE: &str = "SKYSERVE_IO_URING";
 /// A want that goes on is logged once in this many pauses.
 const PAUSES_PER_EVENT: u32 = 200;
 
@@ -64,11 +68,15 @@ pub(super) fn start(number: usize, logs: LogSender) -> io::Result<mpsc::Unbounde
             // Its tasks never leave this thread, so nothing of theirs has to be shared or locked.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
+                .on_thread_park(uring::turn)
                 .build_local(LocalOptions::default());
             match runtime {
                 Ok(runtime) => {
                     let _ = started.send(Ok(()));
-                    runtime.block_on(ServingThread::new(logs).run(orders));
+                    runtime.block_on(async move {
+                        let _driver = start_ring(number, &logs);
+                        ServingThread::new(logs).run(orders).await;
+                    });
                 }
                 Err(error) => {
                     let _ = started.send(Err(error));
@@ -79,6 +87,22 @@ pub(super) fn start(number: usize, logs: LogSender) -> io::Result<mpsc::Unbounde
         .recv()
         .unwrap_or_else(|_| Err(io::Error::other("the thread ended before it served")))?;
     Ok(sender)
+}
+
+/// Connections of this thread use io_uring where the system allows it, unless the environment forbids it.
+fn start_ring(number: usize, logs: &LogSender) -> Option<uring::Driver> {
+    if std::env::var_os(IO_URING_VARIABLE).is_some_and(|value| value == "0") {
+        return None;
+    }
+    match uring::Driver::start() {
+        Ok(driver) => Some(driver),
+        Err(error) => {
+            if number == 0 {
+                logs.event(Event::new("io_uring_unavailable", error.to_string()));
+            }
+            None
+        }
+    }
 }
 
 /// A thread that is gone would strand the connections that its listeners get; without the process,
@@ -100,10 +124,12 @@ struct ServingThread {
     accepting: HashMap<SocketAddr, Vec<AcceptLoop>>,
 }
 
+type Listener = AsyncFd<StdTcpListener>;
+
 struct AcceptLoop {
     stop: CancellationToken,
     /// Gives the listener back.
-    task: JoinHandle<(TcpListener, Rc<Endpoint>)>,
+    task: JoinHandle<(Listener, Rc<Endpoint>)>,
 }
 
 impl ServingThread {
@@ -159,7 +185,7 @@ impl ServingThread {
         address: SocketAddr,
         listener: OwnedFd,
     ) -> io::Result<()> {
-        let listener = TcpListener::from_std(StdTcpListener::from(listener))?;
+        let listener = watched(StdTcpListener::from(listener))?;
         let endpoint = self.endpoint(service);
         let stop = CancellationToken::new();
         let task = spawn_local(accept_loop(listener, endpoint, stop.clone()));
@@ -190,7 +216,7 @@ impl ServingThread {
                 continue;
             };
             if accept_waiting {
-                accept_waiting_connections(listener, &endpoint);
+                accept_waiting_connections(&listener, &endpoint);
             }
         }
         let before = self.endpoints.len();
@@ -209,15 +235,25 @@ impl ServingThread {
         let mut sweep = interval(TICK);
         loop {
             tokio::select! {
-                () = self.tasks.wait() => return,
+                () = self.tasks.wait() => break,
                 _ = sweep.tick() => self.sweep(),
             }
+        }
+        // The last answers may still be on their way to the system.
+        loop {
+            uring::turn();
+            if uring::is_settled() {
+                return;
+            }
+            sweep.tick().await;
+            self.sweep();
         }
     }
 
     /// What is done once per tick, so that requests need not do it.
     fn sweep(&self) {
         deadline::sweep();
+        uring::sweep();
         clock::follow_wall_clock();
         let mut closing = false;
         for endpoint in self.endpoints.values() {
@@ -229,22 +265,31 @@ impl ServingThread {
     }
 }
 
+#[expect(
+    deprecated,
+    reason = "unsound only for types whose descriptor changes, which a listener's does not"
+)]
+fn watched(listener: StdTcpListener) -> io::Result<Listener> {
+    listener.set_nonblocking(true)?;
+    AsyncFd::with_interest(listener, Interest::READABLE)
+}
+
 async fn accept_loop(
-    listener: TcpListener,
+    listener: Listener,
     endpoint: Rc<Endpoint>,
     stop: CancellationToken,
-) -> (TcpListener, Rc<Endpoint>) {
+) -> (Listener, Rc<Endpoint>) {
     let mut pauses: u32 = 0;
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return (listener, endpoint),
-            accepted = listener.accept() => accepted,
+            accepted = listener.async_io(Interest::READABLE, accept) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((socket, peer)) => {
                 pauses = 0;
-                spawn_connection(stream, peer, &endpoint);
+                spawn_connection(socket, peer, &endpoint);
             }
             Err(error) if is_want_of_resources(&error) => {
                 if pauses.is_multiple_of(PAUSES_PER_EVENT) {
@@ -261,24 +306,25 @@ async fn accept_loop(
 }
 
 /// What has been connected but not accepted would be reset when the listener closes.
-fn accept_waiting_connections(listener: TcpListener, endpoint: &Rc<Endpoint>) {
-    let Ok(listener) = listener.into_std() else {
-        return;
-    };
-    while let Ok((stream, peer)) = listener.accept() {
-        let stream = stream
-            .set_nonblocking(true)
-            .and_then(|()| TcpStream::from_std(stream));
-        if let Ok(stream) = stream {
-            spawn_connection(stream, peer, endpoint);
-        }
+fn accept_waiting_connections(listener: &Listener, endpoint: &Rc<Endpoint>) {
+    while let Ok((socket, peer)) = accept(listener.get_ref()) {
+        spawn_connection(socket, peer, endpoint);
     }
 }
 
-fn spawn_connection(stream: TcpStream, peer: SocketAddr, endpoint: &Rc<Endpoint>) {
+/// Accepts a connection that does not block.
+fn accept(listener: &StdTcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (socket, peer) = acceptfrom_with(listener, flags)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let peer = peer.ok_or_else(|| io::Error::other("a client without an address"))?;
+    Ok((socket, peer))
+}
+
+fn spawn_connection(socket: OwnedFd, peer: SocketAddr, endpoint: &Rc<Endpoint>) {
     endpoint
         .tasks
-        .spawn_local(serve_connection(stream, peer, Rc::clone(endpoint)));
+        .spawn_local(serve_connection(socket, peer, Rc::clone(endpoint)));
 }
 
 fn is_want_of_resources(error: &io::Error) -> bool {

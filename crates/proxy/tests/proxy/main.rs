@@ -27,6 +27,7 @@ mod processes;
 mod queue;
 mod selection;
 mod settings;
+mod split;
 mod support;
 mod timeouts;
 mod tls;
