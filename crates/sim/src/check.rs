@@ -149,12 +149,25 @@ impl Checks {
         if plan::step(before, now, event) != *step {
             self.violated(
                 "pure",
-                format!("{event:?} makes another step the second time"),
+                format!("{} makes another step the second time", name(event)),
             );
         }
         let second = plan::step(&step.state, now, &Event::Tick);
         if !second.actions.is_empty() || second.state != step.state {
-            let what = format!("a second tick after {event:?} owes {:?}", second.actions);
+            let owes = second
+                .actions
+                .iter()
+                .map(Action::key)
+                .collect::<Vec<_>>()
+                .join(", ");
+            let told = second
+                .happenings
+                .first()
+                .map(|happening| happening.message.clone());
+            let what = format!(
+                "a second tick after {} owes [{owes}] and tells {told:?}",
+                name(event)
+            );
             self.violated("pure", what);
         }
         if let Some(rollout) = step.state.rollout_in_progress() {
@@ -167,4 +180,13 @@ impl Checks {
             }
         }
     }
+}
+
+/// What an event is, without what it says.
+fn name(event: &Event) -> String {
+    let text = format!("{event:?}");
+    text.split([' ', '{', '('])
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }

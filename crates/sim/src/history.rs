@@ -186,7 +186,7 @@ fn update(random: &mut Random, mode: UpdateMode) -> Update {
         auto_rollback: random.percent(85),
         undo_window_seconds: seconds(random, &[0, 0, 0, 20, 60]),
         canary: (mode == UpdateMode::Canary).then(|| canary(random)),
-        verify: random.percent(15).then(|| Verify {
+        verify: random.percent(0).then(|| Verify {
             run: "check".to_owned(),
             timeout_seconds: 10.0,
         }),

@@ -50,23 +50,24 @@ impl Known {
         }
     }
 
-    /// Replicas that may be missing from a target by intention.
-    pub(super) fn unavailable_of(&self, target: u32) -> u32 {
+    /// Replicas that may be missing from a target by intention, where replicas are replaced in this way and there is
+    /// room for so many more.
+    pub(super) fn unavailable_of(&self, target: u32, mode: UpdateMode, room: Option<u32>) -> u32 {
         let share = match self.unavailable {
             Amount::Count(count) => count,
             Amount::Percent(percent) => whole(f64::from(target) * percent / 100.0, f64::floor),
         };
-        let needed = u32::from(self.surge_of(target) == 0 || self.surge == Surge::Auto);
-        let one_by_one = u32::from(self.mode == UpdateMode::InPlace);
-        match self.mode {
+        let surge = self.surge_of(target, mode).min(room.unwrap_or(u32::MAX));
+        let one_by_one = u32::from(surge == 0 || mode == UpdateMode::InPlace);
+        match mode {
             UpdateMode::BlueGreen => 0,
-            _ => share.max(needed).max(one_by_one).min(target),
+            _ => share.max(one_by_one).min(target),
         }
     }
 
     /// Replicas that there may be beyond a target.
-    pub(super) fn surge_of(&self, target: u32) -> u32 {
-        match (self.mode, self.surge) {
+    pub(super) fn surge_of(&self, target: u32, mode: UpdateMode) -> u32 {
+        match (mode, self.surge) {
             (UpdateMode::BlueGreen, _) | (_, Surge::Auto) => target,
             (_, Surge::Amount(Amount::Count(count))) => count,
             (_, Surge::Amount(Amount::Percent(percent))) => {

@@ -3,6 +3,7 @@
 use plan::rollout::{Outcome, Rollout};
 use plan::routing::{ReplicaId, Version};
 use plan::{ServiceState, Timestamp};
+use spec::{Surge, UpdateMode};
 
 use super::{Checks, Taken};
 
@@ -26,8 +27,11 @@ impl Checks {
         let trusted = state.trusted.and_then(|trusted| self.known.get(&trusted));
         let owed = trusted.map_or(0, |trusted| target.min(trusted.most));
         let rollout = Self::updating(state);
-        let known = rollout.and_then(|rollout| self.known.get(&rollout.version));
-        let missing = known.map_or(0, |known| known.unavailable_of(target));
+        let missing = rollout.map_or(0, |rollout| {
+            let room = rollout.no_room.as_ref().map(|found| found.surge);
+            let known = self.known.get(&rollout.version);
+            known.map_or(0, |known| known.unavailable_of(target, rollout.mode, room))
+        });
         owed.saturating_sub(missing)
     }
 
@@ -38,17 +42,28 @@ impl Checks {
         };
         let target = first.most;
         self.stood |= serving >= target;
-        let missing = self
-            .known
-            .values()
-            .map(|known| known.unavailable_of(target))
-            .max();
-        let floor = target.saturating_sub(missing.unwrap_or(0));
+        let missing = self.ever_missing(target);
+        let floor = target.saturating_sub(missing);
         if self.stood && serving < floor && !self.is_going_down {
             let at = (now - crate::history::START).as_seconds();
             let message = format!("{serving} replicas answer after {at}s, of at least {floor}");
             self.violated("capacity_floor", message);
         }
+    }
+
+    /// The most that any version so far lets be missing, whichever way it is come by.
+    fn ever_missing(&self, target: u32) -> u32 {
+        let modes = [UpdateMode::Rolling, UpdateMode::BlueGreen];
+        let each = self.known.values().flat_map(|known| {
+            let room = (known.surge == Surge::Auto).then_some(0);
+            let of = move |mode| known.unavailable_of(target, mode, room);
+            modes
+                .into_iter()
+                .chain([known.mode])
+                .filter(move |mode| !self.whole || *mode == known.mode)
+                .map(of)
+        });
+        each.max().unwrap_or(0)
     }
 
     /// In a gentle world.
@@ -57,12 +72,8 @@ impl Checks {
             return;
         };
         let target = first.most;
-        let missing = self
-            .known
-            .values()
-            .map(|known| known.unavailable_of(target))
-            .max();
-        if self.stood && target > missing.unwrap_or(0) && !self.is_going_down {
+        let missing = self.ever_missing(target);
+        if self.stood && target > missing && !self.is_going_down {
             let at = (now - crate::history::START).as_seconds();
             self.violated(
                 "lost_request",
@@ -118,8 +129,11 @@ impl Checks {
             let message = format!("{target} are wanted, of at most {}", desired.most);
             return self.violated("max_replicas", message);
         }
-        let known = Self::updating(state).and_then(|rollout| self.known.get(&rollout.version));
-        let surge = known.map_or(target, |known| known.surge_of(target));
+        let rollout = Self::updating(state);
+        let surge = rollout.map_or(target, |rollout| {
+            let known = self.known.get(&rollout.version);
+            known.map_or(target, |known| known.surge_of(target, rollout.mode))
+        });
         let warm = state
             .warm
             .map(|warm| warm.version)

@@ -1,7 +1,7 @@
 //! The controller's actor on virtual time: the rules of `controller/src/actor.rs`, `execute.rs`, `observe.rs`,
 //! `probing.rs` and `proxy_link.rs`, with every wait made an occurrence.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use plan::observation::{Observation, Phase};
@@ -406,13 +406,17 @@ impl World {
             let wrong = target.probe.path == "/wrong";
             wanted.insert(key, (wrong, target.interval_seconds));
         }
+        let mut rescheduled = BTreeSet::new();
         controller.probers.retain(|key, prober| {
             let same = wanted.get(key) == Some(&(prober.wrong, prober.interval_seconds));
             if same {
                 wanted.remove(key);
+            } else {
+                rescheduled.insert(*key);
             }
             same
         });
+        let mut later = Vec::new();
         for ((replica, version), (wrong, interval_seconds)) in wanted {
             controller.probes_begun += 1;
             let serial = controller.probes_begun;
@@ -422,12 +426,20 @@ impl World {
                 serial,
             };
             controller.probers.insert((replica, version), prober);
-            fresh.push(Occurrence::Probe {
+            let occurrence = Occurrence::Probe {
                 life,
                 replica,
                 version,
                 serial,
-            });
+            };
+            // What has just been probed waits for its turn.
+            match rescheduled.contains(&(replica, version)) {
+                true => later.push((Span::from_seconds(interval_seconds), occurrence)),
+                false => fresh.push(occurrence),
+            }
+        }
+        for (span, occurrence) in later {
+            self.after(span, occurrence);
         }
         for occurrence in fresh {
             self.after(Span(1000), occurrence);
@@ -593,6 +605,8 @@ impl World {
                 );
             }
             ProxyReport::UpstreamFailed { replica_id, .. } => self.probe_now(replica_id),
+            // Made into figures at the proxy's side here.
+            ProxyReport::Canary { .. } => {}
         }
     }
 
