@@ -12,7 +12,7 @@ use store::{FileSource, VersionRecord};
 
 use crate::actor::{Actor, Message};
 use crate::controller::{Shared, key};
-use crate::snapshots;
+use crate::{snapshots, verify};
 
 impl Actor {
     /// Begins to carry out an action. Never waits.
@@ -43,7 +43,8 @@ impl Actor {
                     Message::Event { event, settles }
                 });
             }
-            Action::Verify { .. } | Action::RestartInPlace { .. } => {}
+            Action::Verify { replica, version } => self.verify(replica, version, settles),
+            Action::RestartInPlace { .. } => {}
             Action::Route { table } => self.shared.proxy.apply(table),
             Action::Withdraw => self.shared.proxy.withdraw(&self.state.name),
             Action::CollectVersion { version } => {
@@ -58,6 +59,41 @@ impl Actor {
             // The actor sees that the service is gone and forgets it when its loop ends.
             Action::Forget => {}
         }
+    }
+
+    /// Runs the command that a replica must satisfy. Beside everything else that is done on the replica: its end need
+    /// not wait for it.
+    fn verify(&self, replica: ReplicaId, version: Version, settles: Option<String>) {
+        let known = self.state.version(version);
+        let wanted = known.and_then(|known| known.settings.verify.clone());
+        let address = self.state.replicas.get(&replica).and_then(|r| r.endpoint);
+        let (shared, inbox) = (Arc::clone(&self.shared), self.inbox.clone());
+        let service = self.state.name.clone();
+        let shutdown = self.shared.shutdown.clone();
+        let work = async move {
+            let failure = match (wanted, address) {
+                (Some(wanted), Some(address)) => {
+                    let seen = verify::run(&wanted, &format!("http://{address}")).await;
+                    seen.map(|seen| masked(&shared, &service, version, &seen))
+                }
+                (None, _) => None,
+                (_, None) => Some("its address is not known".to_owned()),
+            };
+            let event = Event::Verified {
+                replica,
+                version,
+                failure,
+            };
+            let _ = inbox.send(Message::Event { event, settles }).await;
+        };
+        // The next server runs it again.
+        let task = async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = work => {}
+            }
+        };
+        self.shared.tasks.spawn(task);
     }
 
     /// Runs `work` after everything that was begun on the replica before, and hands its outcome to the actor.
@@ -75,6 +111,15 @@ impl Actor {
             let _ = inbox.send(work.await).await;
         });
         self.busy.insert(replica, task);
+    }
+}
+
+/// A command may print what it was told.
+fn masked(shared: &Shared, service: &str, version: Version, text: &str) -> String {
+    match shared.store.version(service, version) {
+        Ok(Some(record)) => record.task.masked(text),
+        // Rather nothing than a secret.
+        _ => "it was not satisfied".to_owned(),
     }
 }
 

@@ -26,6 +26,7 @@ mod observe;
 mod probing;
 mod proxy_link;
 mod snapshots;
+mod verify;
 
 pub use clock::now;
 pub use controller::{Controller, ControllerError, NewVersion, Updated, View};

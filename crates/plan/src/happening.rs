@@ -30,6 +30,8 @@ pub enum HappeningKind {
     ReplicaWanted,
     /// A replica's status changed.
     ReplicaStatus,
+    /// The command that a replica must satisfy has begun.
+    ReplicaVerified,
     /// A replica is being drained or stopped.
     ReplicaEnding,
     /// A replica is gone.
@@ -81,6 +83,7 @@ impl HappeningKind {
             Self::ReplicasReused => "replicas_reused",
             Self::ReplicaWanted => "replica_wanted",
             Self::ReplicaStatus => "replica_status",
+            Self::ReplicaVerified => "replica_verified",
             Self::ReplicaEnding => "replica_ending",
             Self::ReplicaGone => "replica_gone",
             Self::TargetChanged => "target_changed",

@@ -30,6 +30,7 @@ mod ending;
 mod lifecycle;
 mod route;
 mod step;
+mod verify;
 
 pub use action::Action;
 pub use event::{Event, Steering};
@@ -38,3 +39,4 @@ pub use replica::Replica;
 pub use state::{ServicePhase, ServiceState, VersionState};
 pub use step::{Step, step};
 pub use time::{Span, Timestamp};
+pub use verify::Verification;

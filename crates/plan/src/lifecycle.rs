@@ -12,7 +12,7 @@ use crate::rollout::{self, end_replica};
 use crate::routing::{ApiKeyHash, Generation, ReplicaId, Version};
 use crate::state::ServicePhase;
 use crate::status::ReplicaStatus;
-use crate::{ending, probe};
+use crate::{ending, probe, verify};
 
 /// A machine that was lost younger than this is not replaced at once.
 const HOT_LOOP_SECONDS: f64 = 10.0;
@@ -24,7 +24,11 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
         Event::Steer { what } => rollout::steer(context, *what),
         Event::Rollback { to } => rollout::roll_back(context, *to),
         Event::CanaryFigures { figures } => rollout::canary::figures(context, figures),
-        Event::Verified { .. } => {}
+        Event::Verified {
+            replica,
+            version,
+            failure,
+        } => verify::verified(context, *replica, *version, failure.as_deref()),
         Event::Down { now, purge } => down(context, *now, *purge),
         Event::TerminateReplica {
             replica,
@@ -349,8 +353,8 @@ fn probed(context: &mut Context, id: ReplicaId, version: Version, failure: Optio
     }
 }
 
-fn passed(context: &mut Context, id: ReplicaId) {
-    if !context.set_status(id, ReplicaStatus::Ready, None) {
+pub(crate) fn passed(context: &mut Context, id: ReplicaId) {
+    if verify::holds_back(context, id) || !context.set_status(id, ReplicaStatus::Ready, None) {
         return;
     }
     let now = context.now;

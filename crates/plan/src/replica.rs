@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::status::ReplicaStatus;
 use crate::time::Timestamp;
+use crate::verify::Verification;
 
 /// One replica.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct Replica {
     pub detail: Option<String>,
     /// Why it failed or goes.
     pub reason: Option<String>,
+    /// How far its verification is, where its version asks for one.
+    #[serde(default, skip_serializing_if = "Verification::is_none")]
+    pub verification: Verification,
     /// Whether a routing table names it.
     pub routed: Routed,
     /// How far its end is, once it has been decided.
@@ -114,6 +118,7 @@ impl Replica {
             resources_full: None,
             detail: None,
             reason: None,
+            verification: Verification::None,
             routed: Routed::Never,
             ending: None,
         }

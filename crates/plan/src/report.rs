@@ -10,6 +10,7 @@ use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
 use crate::time::Timestamp;
+use crate::verify::Verification;
 
 /// One thing that is being waited for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,13 @@ pub enum WaitingOn {
         limit_seconds: f64,
         /// What the last probe saw.
         last_probe_failure: Option<String>,
+    },
+    /// The command that a replica must satisfy.
+    Verifying {
+        /// The replica.
+        replica: ReplicaId,
+        /// Seconds that the command may take.
+        limit_seconds: f64,
     },
     /// A ready replica to have been so for long enough.
     Settling {
@@ -211,6 +219,13 @@ fn why_not_available(state: &ServiceState, replica: &Replica, now: Timestamp) ->
             detail: replica.detail.clone(),
             elapsed_seconds: since(replica.launched_at),
         }),
+        ReplicaStatus::Starting if replica.verification == Verification::Running => {
+            let verify = version.settings.verify.as_ref();
+            Some(WaitingOn::Verifying {
+                replica: id,
+                limit_seconds: verify.map_or(0.0, |verify| verify.timeout_seconds),
+            })
+        }
         ReplicaStatus::Starting => Some(WaitingOn::Starting {
             replica: id,
             elapsed_seconds: since(replica.app_started_at),
@@ -284,6 +299,12 @@ impl WaitingOn {
                     "replica {replica}: starting, {}s of {limit_seconds}s",
                     elapsed_seconds.floor()
                 )
+            }
+            Self::Verifying {
+                replica,
+                limit_seconds,
+            } => {
+                format!("replica {replica}: `verify` runs, at most {limit_seconds}s")
             }
             Self::Settling {
                 replica,

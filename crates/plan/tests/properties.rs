@@ -8,7 +8,7 @@ mod support;
 use plan::rollout::UpdateMode;
 use plan::{Event, Replica, ServicePhase, Steering};
 use proptest::prelude::*;
-use spec::{Amount, ReplicaPolicy, Surge, TargetQps};
+use spec::{Amount, Canary, CanaryStep, ReplicaPolicy, StepEnd, Surge, TargetQps};
 use support::{Behaviour, World, spec};
 
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ enum Deed {
 struct Update {
     content: u8,
     replicas: u32,
-    blue_green: bool,
+    mode: UpdateMode,
     behaviour: Behaviour,
     wrong_probe: bool,
     settings: Settings,
@@ -76,6 +76,22 @@ fn apply(settings: Settings, update: &mut spec::Update) {
     update.max_unavailable = Amount::Count(settings.unavailable);
     update.undo_window_seconds = f64::from(settings.undo_seconds);
     update.auto_rollback = settings.auto_rollback;
+    let step = |weight_percent, seconds| CanaryStep {
+        weight_percent,
+        until: StepEnd::Seconds(seconds),
+    };
+    update.canary = Some(Canary {
+        steps: vec![step(25.0, 10.0), step(60.0, 0.0), step(80.0, 5.0)],
+        ..Canary::default()
+    });
+}
+
+fn mode() -> impl Strategy<Value = UpdateMode> {
+    prop_oneof![
+        3 => Just(UpdateMode::Rolling),
+        3 => Just(UpdateMode::BlueGreen),
+        2 => Just(UpdateMode::Canary),
+    ]
 }
 
 fn steering() -> impl Strategy<Value = Steering> {
@@ -112,11 +128,11 @@ fn update() -> impl Strategy<Value = Update> {
         settings(),
     )
         .prop_map(
-            |(content, replicas, blue_green, behaviour, wrong_probe, settings)| Update {
+            |(content, replicas, mode, behaviour, wrong_probe, settings)| Update {
                 settings,
                 content,
                 replicas,
-                blue_green,
+                mode,
                 behaviour,
                 wrong_probe,
             },
@@ -148,7 +164,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 /// Only blue-green updates, and much that is lost.
 fn blue_green_deed() -> impl Strategy<Value = Deed> {
     let blue_green = |update| Update {
-        blue_green: true,
+        mode: UpdateMode::BlueGreen,
         ..update
     };
     prop_oneof![
@@ -185,12 +201,8 @@ fn one_of(world: &World, number: usize, wanted: impl Fn(&Replica) -> bool) -> Op
 }
 
 fn make(world: &mut World, update: &Update, scales: bool) {
-    let mode = if update.blue_green {
-        UpdateMode::BlueGreen
-    } else {
-        UpdateMode::Rolling
-    };
-    world.checker.never_mixes &= update.blue_green;
+    let mode = update.mode;
+    world.checker.never_mixes &= mode == UpdateMode::BlueGreen;
     let mut spec = spec(policy(update.replicas, scales));
     if update.wrong_probe {
         spec.readiness_probe.path = "/wrong".to_owned();
@@ -309,13 +321,17 @@ fn gets_where_it_is_going(world: &mut World) -> Result<(), TestCaseError> {
 }
 
 /// Replicas that an update may leave missing, as the documentation says.
-fn missing(settings: Settings, wanted: u32, blue_green: bool) -> usize {
+fn missing(settings: Settings, wanted: u32, mode: UpdateMode) -> usize {
     let nothing_more = match settings.surge {
         Surge::Amount(amount) => amount.rounded_up(wanted) == 0,
         Surge::Auto => true,
     };
     let missing = settings.unavailable.max(u32::from(nothing_more));
-    if blue_green { 0 } else { missing as usize }
+    if mode == UpdateMode::BlueGreen {
+        0
+    } else {
+        missing as usize
+    }
 }
 
 proptest! {
@@ -363,7 +379,7 @@ proptest! {
     fn a_new_version_costs_no_capacity(
         replicas in 1u32..5,
         wanted in 1u32..6,
-        blue_green in any::<bool>(),
+        mode in mode(),
         behaviour in behaviour(),
         stalls in prop::collection::vec(any::<bool>(), 0..20),
         latency in 0u32..3,
@@ -375,9 +391,8 @@ proptest! {
         world.latency_seconds = f64::from(latency);
         world.room = spare.map(|spare| replicas as usize + spare);
         let settings = Settings { auto_rollback: true, ..settings };
-        let spared = missing(settings, wanted, blue_green);
+        let spared = missing(settings, wanted, mode);
         let floor = (replicas.min(wanted) as usize).saturating_sub(spared);
-        let mode = if blue_green { UpdateMode::BlueGreen } else { UpdateMode::Rolling };
         let mut next = spec(policy(wanted, false));
         apply(settings, &mut next.update);
         world.update("new", next, mode, behaviour);

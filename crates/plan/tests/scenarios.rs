@@ -5,7 +5,7 @@
 //! Commands: `up replicas=2 [min= max= qps= up= down= over=] [content=a] [is=BEHAVIOUR]`, `update
 //! [mode=rolling|blue_green|canary|in_place] [probe=/path] [surge=N|N%|auto] [unavailable=N|N%]
 //! [deadline=SECONDS] [auto_rollback=no] [undo=SECONDS] [steps=WEIGHT:SECONDS,WEIGHT:promoted]
-//! [verify=COMMAND]` with the same words, `pause`, `resume`, `promote`, `abort`, `rollback [to=N]`
+//! [verify=true|false|hangs]` with the same words, `pause`, `resume`, `promote`, `abort`, `rollback [to=N]`
 //! (the answer is told), `figures SECONDS NEW ERRORS OLD ERRORS` (what both sides of a canary do each
 //! second; with `analysis=REQUESTS`), `room N|unlimited` (machines there are), `run SECONDS`, `lose ID`, `crash
 //! ID`, `mute ID`, `unmute ID` (its probes fail, and no more), `requests RATE`, `hold ID COUNT`
@@ -29,7 +29,9 @@ use plan::figures::{CanaryFigures, Figures};
 use plan::report;
 use plan::rollout::UpdateMode;
 use plan::{Event, ServicePhase, Steering};
-use spec::{Amount, Analysis, Canary, CanaryStep, ReplicaPolicy, StepEnd, Surge, TargetQps};
+use spec::{
+    Amount, Analysis, Canary, CanaryStep, ReplicaPolicy, StepEnd, Surge, TargetQps, Verify,
+};
 use support::{Behaviour, World, spec};
 
 #[test]
@@ -166,6 +168,10 @@ fn settings(line: &str) -> spec::Update {
     update.progress_deadline_seconds = number(line, "deadline");
     update.auto_rollback = word(line, "auto_rollback") != Some("no");
     update.undo_window_seconds = number(line, "undo").unwrap_or(0.0);
+    update.verify = word(line, "verify").map(|run| Verify {
+        run: run.to_owned(),
+        timeout_seconds: 60.0,
+    });
     if line.contains(" steps=") || line.contains(" analysis=") {
         update.canary = Some(canary(line));
     }

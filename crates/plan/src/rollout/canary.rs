@@ -16,7 +16,8 @@ use crate::analysis::{Evidence, Verdict, judge};
 use crate::context::Context;
 use crate::figures::CanaryFigures;
 use crate::happening::HappeningKind;
-use crate::routing::Split;
+use crate::replica::Replica;
+use crate::routing::{ReplicaId, Split};
 use crate::state::ServiceState;
 use crate::time::Timestamp;
 
@@ -226,12 +227,10 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
     if context.state.is_frozen() {
         return rolling::stand_still(context, buckets);
     }
-    if !is_stepping(&context.state) {
-        if buckets.available_new >= buckets.target {
-            return blue_green::flip(context, buckets);
-        }
-        return rolling::converge(context, buckets);
+    if !is_stepping(&context.state) && buckets.available_new >= buckets.target {
+        return blue_green::flip(context, buckets);
     }
+    serve_if_nobody_else_does(context, buckets);
     let old = count(&buckets.old);
     // Old replicas leave only to make room, or because fewer are wanted.
     let kept = buckets
@@ -260,6 +259,17 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
         context.state.trusted,
         missing.max(buckets.owed(old)),
     );
+}
+
+/// Whatever its share: where the old version gives no answers, the new one does.
+fn serve_if_nobody_else_does(context: &mut Context, buckets: &Buckets) {
+    let ready = |id: &ReplicaId| {
+        let replica = context.state.replicas.get(id);
+        replica.is_some_and(Replica::is_ready)
+    };
+    if !buckets.old.iter().any(ready) && buckets.new.iter().any(ready) {
+        context.state.traffic.insert(context.state.desired);
+    }
 }
 
 /// How the table shares requests out; while the canary is undone, as it was. `new` of `all`
@@ -293,5 +303,6 @@ pub(crate) fn split(state: &ServiceState, new: usize, all: usize) -> Option<Spli
 
 fn share_percent(new: usize, all: usize) -> f64 {
     let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-    100.0 * number(new) / number(all).max(1.0)
+    let share = 100.0 * number(new) / number(all).max(1.0);
+    (share * 100.0).round() / 100.0
 }

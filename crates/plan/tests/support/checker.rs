@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plan::observation::Phase;
 use plan::rollout::UpdateMode;
-use plan::routing::{Generation, ReplicaId, RoutingTable, Version};
+use plan::routing::{Generation, ReplicaId, RoutingTable, Upstream, Version};
 use plan::status::ReplicaStatus;
 use plan::{Action, Event, ServicePhase, ServiceState, Span, Step, Timestamp, report};
 use spec::Surge;
@@ -204,6 +204,11 @@ impl Checker {
             "table {} mixes {contents:?}",
             table.generation
         );
+        if let Some(split) = &table.split {
+            assert!((0.0..=100.0).contains(&split.weight_percent), "{split:?}");
+            let old = |upstream: &Upstream| upstream.version != split.version;
+            assert!(table.upstreams.iter().any(old), "nothing to share with");
+        }
         for id in self.named.difference(&named) {
             self.left.insert(*id, table.generation);
         }

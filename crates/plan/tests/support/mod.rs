@@ -239,7 +239,20 @@ impl World {
                 self.in_force = table.generation;
                 self.acknowledge();
             }
-            Action::Verify { .. } | Action::RestartInPlace { .. } => {}
+            Action::Verify { replica, version } => {
+                let verify = self.state.versions[&version].settings.verify.as_ref();
+                let failure = match verify.map(|verify| verify.run.as_str()) {
+                    Some("true") => None,
+                    Some("hangs") => return,
+                    _ => Some("it exited with code 1".to_owned()),
+                };
+                self.tell(&Event::Verified {
+                    replica,
+                    version,
+                    failure,
+                });
+            }
+            Action::RestartInPlace { .. } => {}
             Action::Withdraw => self.tell(&Event::Withdrawn),
             Action::CollectVersion { version } => self.collected.push(version),
             Action::Forget => self.forgotten += 1,
