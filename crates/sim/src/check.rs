@@ -69,6 +69,8 @@ pub(crate) struct Checks {
     stood: bool,
     is_going_down: bool,
     purged: BTreeSet<ReplicaId>,
+    /// Since when the controller lives.
+    awake_since: Timestamp,
 }
 
 impl Checks {
@@ -89,6 +91,7 @@ impl Checks {
             stood: false,
             is_going_down: false,
             purged: BTreeSet::new(),
+            awake_since: Timestamp::default(),
         }
     }
 
@@ -110,6 +113,11 @@ impl Checks {
 
     pub(crate) fn works(&self, version: Version) -> bool {
         self.known.get(&version).is_some_and(|known| known.works)
+    }
+
+    /// A controller begins.
+    pub(crate) fn wakes(&mut self, now: Timestamp) {
+        self.awake_since = now;
     }
 
     /// A replica was struck from outside.
@@ -160,13 +168,10 @@ impl Checks {
                 .map(Action::key)
                 .collect::<Vec<_>>()
                 .join(", ");
-            let told = second
-                .happenings
-                .first()
-                .map(|happening| happening.message.clone());
             let what = format!(
-                "a second tick after {} owes [{owes}] and tells {told:?}",
-                name(event)
+                "a second tick after {} owes [{owes}] and changes {}",
+                name(event),
+                difference(&step.state, &second.state)
             );
             self.violated("pure", what);
         }
@@ -189,4 +194,18 @@ fn name(event: &Event) -> String {
         .next()
         .unwrap_or_default()
         .to_owned()
+}
+
+/// The first lines in which two states differ.
+fn difference(one: &ServiceState, other: &ServiceState) -> String {
+    let text = |state| serde_json::to_string_pretty(state).unwrap_or_default();
+    let (one, other) = (text(one), text(other));
+    let differs = one
+        .lines()
+        .zip(other.lines())
+        .find(|(one, other)| one != other);
+    differs.map_or_else(
+        || "what is not stored".to_owned(),
+        |(one, other)| format!("{} to {}", one.trim(), other.trim()),
+    )
 }

@@ -182,11 +182,11 @@ fn update(random: &mut Random, mode: UpdateMode) -> Update {
         max_unavailable,
         min_healthy_seconds: seconds(random, &[0, 3, 10]),
         progress_deadline_seconds: Some(seconds(random, &[60, 90])),
-        drain_timeout_seconds: seconds(random, &[5, 30]),
+        drain_timeout_seconds: seconds(random, &[10, 30]),
         auto_rollback: random.percent(85),
         undo_window_seconds: seconds(random, &[0, 0, 0, 20, 60]),
         canary: (mode == UpdateMode::Canary).then(|| canary(random)),
-        verify: random.percent(0).then(|| Verify {
+        verify: random.percent(15).then(|| Verify {
             run: "check".to_owned(),
             timeout_seconds: 10.0,
         }),

@@ -205,6 +205,7 @@ impl Checks {
 
     /// The provider was asked to end a replica whose processes run. Promise 1.
     pub(crate) fn stopped(&mut self, replica: ReplicaId, named: bool, busy: u32, now: Timestamp) {
+        let awake_since = self.awake_since;
         let Some(book) = self.books.get_mut(&replica) else {
             return;
         };
@@ -213,7 +214,8 @@ impl Checks {
             let message = format!("replica {replica} is stopped and it was never decided");
             return self.violated("route_before_stop", message);
         };
-        if book.is_gone || now >= deadline + Span::from_seconds(PROXY_PATIENCE_SECONDS) {
+        let patient_until = deadline.max(awake_since) + Span::from_seconds(PROXY_PATIENCE_SECONDS);
+        if book.is_gone || now >= patient_until {
             return;
         }
         if named {

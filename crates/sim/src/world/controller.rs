@@ -80,6 +80,7 @@ impl World {
         }
         let life = self.life;
         self.tell("controller", || format!("starts, for the {life}. time"));
+        self.checks.wakes(self.now);
         self.controller = Some(Controller {
             table: state.table.clone(),
             withdrawn: false,
@@ -92,8 +93,15 @@ impl World {
             probers: BTreeMap::new(),
             probes_begun: 0,
         });
-        for action in self.store.owed.clone() {
-            self.execute(action);
+        let owed = self.store.owed.clone();
+        let ends = |replica: ReplicaId| {
+            let mut owed = owed.iter();
+            owed.any(|action| matches!(action, Action::Terminate { replica: ended, .. } if *ended == replica))
+        };
+        for action in &owed {
+            if action.starts().is_none_or(|replica| !ends(replica)) {
+                self.execute(action.clone());
+            }
         }
         self.follow();
         self.after(Span::ZERO, Occurrence::Tick { life });
@@ -227,7 +235,11 @@ impl World {
             let Some((event, settles)) = front else {
                 break;
             };
-            let outcome = self.step(&event, settles);
+            let mut settled: Vec<String> = settles.into_iter().collect();
+            if let Event::Terminated { replica } = &event {
+                settled.extend(Action::keys_of_starts(*replica));
+            }
+            let outcome = self.step(&event, &settled);
             if let Err(Undone::Store) = outcome {
                 let (span, life) = (Span::from_seconds(COMMIT_RETRY_SECONDS), self.life);
                 if let Some(controller) = &mut self.controller {
@@ -247,7 +259,7 @@ impl World {
     }
 
     /// One step, from event to execution.
-    pub(super) fn step(&mut self, event: &Event, settled: Option<String>) -> Result<(), Undone> {
+    pub(super) fn step(&mut self, event: &Event, settled: &[String]) -> Result<(), Undone> {
         let Some(controller) = &self.controller else {
             return Err(Undone::Killed);
         };
@@ -262,7 +274,7 @@ impl World {
         let live = std::mem::take(&mut step.state.live);
         let window = std::mem::take(&mut step.state.autoscaler.window);
         let changes = self.store.state.as_ref() != Some(&step.state);
-        if changes || !step.actions.is_empty() || settled.is_some() {
+        if changes || !step.actions.is_empty() || !settled.is_empty() {
             if self.store.fails {
                 return Err(Undone::Store);
             }
@@ -297,7 +309,7 @@ impl World {
         Ok(())
     }
 
-    fn commit(&mut self, step: &Step, settled: Option<String>) -> Result<(), Undone> {
+    fn commit(&mut self, step: &Step, settled: &[String]) -> Result<(), Undone> {
         let death = Death::Before(self.store.commits + 1);
         if self.history.deaths.contains(&death) {
             self.history.deaths.retain(|other| *other != death);
@@ -307,7 +319,7 @@ impl World {
         let store = &mut self.store;
         store.commits += 1;
         store.state = Some(step.state.clone());
-        store.owed.retain(|owed| Some(owed.key()) != settled);
+        store.owed.retain(|owed| !settled.contains(&owed.key()));
         for action in &step.actions {
             store.owed.retain(|owed| owed.key() != action.key());
             // Nothing settles these two; the store forgets them with what they are about.

@@ -40,7 +40,7 @@ impl World {
         self.behaviours.insert(number, behaviour);
         self.checks.accepted(&version, behaviour);
         let version = Box::new(version);
-        let _ = self.step(&Event::Update { version }, None);
+        let _ = self.step(&Event::Update { version }, &[]);
         if self
             .store
             .state
@@ -63,7 +63,7 @@ impl World {
         let answer = plan::steering::answer(&controller.state, event);
         self.tell("user", || format!("{event:?}: {answer:?}"));
         if answer.is_ok() {
-            let _ = self.step(event, None);
+            let _ = self.step(event, &[]);
         }
     }
 
@@ -79,7 +79,7 @@ impl World {
                     now,
                     purge,
                 },
-                None,
+                &[],
             );
         }
     }
@@ -93,7 +93,7 @@ impl World {
                         now: false,
                         purge: false,
                     },
-                    None,
+                    &[],
                 )
                 .is_ok()
     }

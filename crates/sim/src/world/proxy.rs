@@ -53,8 +53,13 @@ impl World {
 
     fn link_time(&mut self) -> Span {
         let most = self.history.link_milliseconds;
+        // A proxy that says nothing for longer than a drain is not waited for; a gentle one is quicker.
+        let slowest = match self.history.temper {
+            Temper::Gentle => 4000,
+            _ => 15_000,
+        };
         match self.troubles.link_is_slow {
-            true => self.random.milliseconds(1000, 15_000),
+            true => self.random.milliseconds(1000, slowest),
             false => self.random.milliseconds(1, most.max(1)),
         }
     }
