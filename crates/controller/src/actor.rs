@@ -265,7 +265,7 @@ impl Actor {
     pub(crate) async fn catch_up(&mut self) -> Result<(), StoreError> {
         while let Some((event, settles)) = self.waiting.front().cloned() {
             let mut settled: Vec<String> = settles.into_iter().collect();
-            if let Event::Terminated { replica } = &event {
+            if let Event::Terminated { replica } | Event::TerminateFailed { replica, .. } = &event {
                 settled.extend(Action::keys_of_starts(*replica));
             }
             if let Err(error) = self.step(&event, &settled, None, None).await {

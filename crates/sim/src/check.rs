@@ -139,6 +139,7 @@ impl Checks {
                     self.launched(taken, *replica, *version, now);
                 }
                 Action::Route { table } => self.routed(taken, table, now),
+                Action::Terminate { replica, .. } => self.end_wanted(*replica, now),
                 Action::RestartInPlace { version, .. } => self.restart_wanted(taken, *version),
                 _ => {}
             }

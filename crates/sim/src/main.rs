@@ -1,5 +1,6 @@
 //! `cargo run -p sim -- --seeds 0..10000`: plays histories and says which promise was broken.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -113,6 +114,17 @@ fn print(summary: &Summary, seconds: f64) {
         summary.commits,
         summary.faults.total()
     );
+    let mut checkers: BTreeMap<&str, u32> = BTreeMap::new();
+    for violation in summary
+        .failed
+        .iter()
+        .filter_map(|run| run.violation.as_ref())
+    {
+        *checkers.entry(violation.checker).or_default() += 1;
+    }
+    for (checker, count) in checkers {
+        println!("{checker}: {count} seeds");
+    }
     for run in summary.failed.iter().take(20) {
         if let Some(violation) = &run.violation {
             println!(

@@ -102,6 +102,8 @@ pub(crate) struct Book {
     pub(crate) ended_by_user: bool,
     /// Its processes are known to be gone.
     pub(crate) is_gone: bool,
+    /// Its end was asked for when the proxy had said nothing for too long.
+    pub(crate) is_overdue: bool,
     pub(crate) was_ended: bool,
     pub(crate) harmed: Option<Fault>,
 }
@@ -173,6 +175,7 @@ impl Checks {
                 left_at: None,
                 ended_by_user: false,
                 is_gone: false,
+                is_overdue: false,
                 was_ended: false,
                 harmed: None,
             });
@@ -184,6 +187,17 @@ impl Checks {
                 let deadline = now + Span::from_seconds(book.drain_seconds);
                 book.deadline = Some(book.deadline.map_or(deadline, |d| d.min(deadline)));
             }
+        }
+    }
+
+    /// The end of a replica is owed from now on.
+    pub(super) fn end_wanted(&mut self, replica: ReplicaId, now: Timestamp) {
+        let awake_since = self.awake_since;
+        if let Some(book) = self.books.get_mut(&replica)
+            && let Some(deadline) = book.deadline
+        {
+            let patience = Span::from_seconds(PROXY_PATIENCE_SECONDS);
+            book.is_overdue |= now >= deadline.max(awake_since) + patience;
         }
     }
 
@@ -205,7 +219,6 @@ impl Checks {
 
     /// The provider was asked to end a replica whose processes run. Promise 1.
     pub(crate) fn stopped(&mut self, replica: ReplicaId, named: bool, busy: u32, now: Timestamp) {
-        let awake_since = self.awake_since;
         let Some(book) = self.books.get_mut(&replica) else {
             return;
         };
@@ -214,8 +227,7 @@ impl Checks {
             let message = format!("replica {replica} is stopped and it was never decided");
             return self.violated("route_before_stop", message);
         };
-        let patient_until = deadline.max(awake_since) + Span::from_seconds(PROXY_PATIENCE_SECONDS);
-        if book.is_gone || now >= patient_until {
+        if book.is_gone || book.is_overdue {
             return;
         }
         if named {
@@ -247,6 +259,11 @@ impl Checks {
             let message = format!("replica {replica} is restarted with {busy} requests in flight");
             self.violated("route_before_stop", message);
         }
+    }
+
+    /// The user does not care for what may be left of it.
+    pub(crate) fn was_purged(&self, replica: ReplicaId) -> bool {
+        self.purged.contains(&replica)
     }
 
     pub(crate) fn leaked(&mut self, replica: ReplicaId, message: String) {

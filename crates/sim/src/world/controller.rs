@@ -236,7 +236,7 @@ impl World {
                 break;
             };
             let mut settled: Vec<String> = settles.into_iter().collect();
-            if let Event::Terminated { replica } = &event {
+            if let Event::Terminated { replica } | Event::TerminateFailed { replica, .. } = &event {
                 settled.extend(Action::keys_of_starts(*replica));
             }
             let outcome = self.step(&event, &settled);

@@ -224,7 +224,10 @@ impl World {
                 r.is_live() || r.status == plan::status::ReplicaStatus::FailedCleanup
             })
         };
-        let left = self.machines.keys().find(|id| !kept(id));
+        let left = self
+            .machines
+            .keys()
+            .find(|id| !kept(id) && !self.checks.was_purged(**id));
         left.map(|id| format!("replica {id} is left over"))
     }
 
@@ -238,7 +241,11 @@ impl World {
                 message.unwrap_or_default()
             ));
         }
-        if let Some(id) = self.machines.keys().next() {
+        if let Some(id) = self
+            .machines
+            .keys()
+            .find(|id| !self.checks.was_purged(**id))
+        {
             return Some(format!("replica {id} is left over"));
         }
         self.proxy
