@@ -27,7 +27,19 @@
 //!    replicas that are not READY end at once; the trusted version is desired again, and rule 2
 //!    takes the rest back. What only changes the number of a trusted version's replicas cannot fail
 //!    it. Where none is trusted, an earlier version that serves after all is gone back to.
-//! 6. An update during an update supersedes it: replicas of the superseded version that serve stay
+//! 6. Limits: launches leave room for `max_surge` beyond the target, drains leave all but
+//!    `max_unavailable` of it (and so does the floor). Where there is not room for all of both
+//!    versions, a replica on its way out takes up room until it is gone. `max_surge: auto` finds out
+//!    what room there is (`room.rs`).
+//! 7. Canary: traffic moves in steps (`canary.rs`), the old version keeps its replicas meanwhile.
+//! 8. Steering (`steer.rs`). Paused: nothing of the update changes, no clock of it runs, and nothing
+//!    is judged; the trusted version is repaired and scaled. Promoted: no more waits. Aborted: as if
+//!    the version had failed. With `auto_rollback: false` a failed update stands still like a paused
+//!    one until it is aborted or another takes its place.
+//! 9. Undo: after all traffic has moved at once, the version before stands by for the undo window
+//!    (`warm.rs`). Going back makes an earlier version the desired and trusted one under its own
+//!    number; the one left is given up and never served again unless asked for by name.
+//! 10. An update during an update supersedes it: replicas of the superseded version that serve stay
 //!    until they are replaced; the others end at once.
 //!
 //! Cold start: the first version has no rollout; it becomes trusted once T of it are available.

@@ -122,7 +122,7 @@ fn update() -> impl Strategy<Value = Update> {
     (
         0u8..4,
         0u32..5,
-        any::<bool>(),
+        mode(),
         behaviour(),
         wrong_probe,
         settings(),

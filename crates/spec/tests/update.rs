@@ -395,3 +395,16 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<ServiceSpec>(&stored).unwrap(), read);
     }
 }
+
+#[test]
+fn the_example_of_the_documentation_is_accepted() {
+    let page = include_str!("../../../docs/updating.md");
+    let lines = page.lines().map(|line| line.strip_prefix("    "));
+    let lines = lines.skip_while(|line| *line != Some("service:"));
+    let lines: Vec<&str> = lines.map_while(|line| line).collect();
+    let source = SourceText::new("docs/updating.md", format!("{}\n{REST}", lines.join("\n")));
+    let checked = check_task(&source, &Overrides::default(), Purpose::Service);
+    assert!(checked.diagnostics.is_empty(), "{:#?}", checked.diagnostics);
+    let update = checked.task.and_then(|task| task.service).unwrap().update;
+    assert_eq!(update.canary.unwrap().steps.len(), 2);
+}
