@@ -45,7 +45,7 @@ impl Known {
             unavailable: update.max_unavailable,
             drain_seconds: update.drain_timeout_seconds,
             works: behaviour.works() && !wrong_probe && !is_refused,
-            is_hopeless: behaviour.is_hopeless() || wrong_probe || is_refused,
+            is_hopeless: behaviour.is_hopeless() || wrong_probe,
             is_refused,
         }
     }
