@@ -338,7 +338,7 @@ fn examples(page: &str) -> Vec<String> {
 #[test]
 fn the_examples_of_the_documentation_are_accepted() {
     let examples = examples(include_str!("../../../docs/endpoint.md"));
-    assert_eq!(examples.len(), 6);
+    assert_eq!(examples.len(), 7);
     for example in examples {
         let source = SourceText::new("docs/endpoint.md", format!("{example}{REST}"));
         let checked = check_task(&source, &Overrides::default(), Purpose::Service);
