@@ -79,6 +79,11 @@ pub(crate) enum Occurrence {
         life: u64,
         replica: ReplicaId,
     },
+    Verified {
+        life: u64,
+        replica: ReplicaId,
+        version: Version,
+    },
     Deliver {
         life: u64,
         message: Box<Message>,
@@ -233,6 +238,11 @@ impl World {
                 self.probe(life, replica, version, serial);
             }
             Occurrence::Work { life, replica } => self.work(life, replica),
+            Occurrence::Verified {
+                life,
+                replica,
+                version,
+            } => self.verified(life, replica, version),
             Occurrence::Deliver { life, message } => self.deliver(life, *message),
             Occurrence::Connect { life } => self.connect(life),
             Occurrence::Start => self.start_controller(),

@@ -57,11 +57,7 @@ impl Checks {
         let each = self.known.values().flat_map(|known| {
             let room = (known.surge == Surge::Auto).then_some(0);
             let of = move |mode| known.unavailable_of(target, mode, room);
-            modes
-                .into_iter()
-                .chain([known.mode])
-                .filter(move |mode| !self.whole || *mode == known.mode)
-                .map(of)
+            modes.into_iter().chain([known.mode]).map(of)
         });
         each.max().unwrap_or(0)
     }

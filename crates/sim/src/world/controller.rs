@@ -352,7 +352,6 @@ impl World {
         match action {
             Action::Launch { replica, .. }
             | Action::RestartInPlace { replica, .. }
-            | Action::Verify { replica, .. }
             | Action::Terminate { replica, .. } => {
                 if matches!(action, Action::Launch { .. }) {
                     controller.launches.insert(replica, None);
@@ -362,6 +361,17 @@ impl World {
                 if tasks.len() == 1 {
                     self.begin_work(replica);
                 }
+            }
+            Action::Verify { replica, version } => {
+                let (span, life) = (self.duration(&action), self.life);
+                self.after(
+                    span,
+                    Occurrence::Verified {
+                        life,
+                        replica,
+                        version,
+                    },
+                );
             }
             Action::Route { table } => {
                 controller.table = Some(table.clone());

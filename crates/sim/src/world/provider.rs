@@ -32,18 +32,31 @@ impl World {
         match *action {
             Action::Launch { replica, version } => Some(self.launch(replica, version)),
             Action::RestartInPlace { replica, version } => Some(self.restart(replica, version)),
-            Action::Verify { replica, version } => {
-                let satisfied = self.answers(replica) && !self.fails_verify(version);
-                let failure = (!satisfied).then(|| "it says 'wrong answer'".to_owned());
-                Some(Event::Verified {
-                    replica,
-                    version,
-                    failure,
-                })
-            }
             Action::Terminate { replica, .. } => Some(self.terminate(replica)),
             _ => None,
         }
+    }
+
+    /// The command that a replica must satisfy has ended. Beside everything else that is done on the replica.
+    pub(super) fn verified(&mut self, life: u64, replica: ReplicaId, version: Version) {
+        if life != self.life {
+            return;
+        }
+        self.advance(replica);
+        let satisfied = self.answers(replica) && !self.fails_verify(version);
+        let machine = self.machines.get(&replica);
+        let is_lost = machine.is_none_or(|m| matches!(m.phase, Phase::Absent | Phase::Lost { .. }));
+        if !satisfied && is_lost {
+            return;
+        }
+        let failure = (!satisfied).then(|| "it says 'wrong answer'".to_owned());
+        let settles = Some(format!("verify/{replica}"));
+        let event = Event::Verified {
+            replica,
+            version,
+            failure,
+        };
+        self.post(Span(1000), Message::Event { event, settles });
     }
 
     /// A fixed property of a content, so that equal contents are judged alike.

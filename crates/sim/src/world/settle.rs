@@ -122,7 +122,8 @@ impl World {
         let trusted = state.trusted?;
         // A paused change of number leaves the number as it was.
         let only_numbers = state.rollout.as_ref().is_some_and(|r| r.version == trusted);
-        if !self.checks.works(trusted) || only_numbers {
+        let has_traffic = state.traffic.contains(&trusted);
+        if !self.checks.works(trusted) || only_numbers || !has_traffic {
             return None;
         }
         let floor = self.checks.floor(state);
