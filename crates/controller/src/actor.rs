@@ -164,8 +164,21 @@ impl Actor {
         if let Some(table) = &self.state.table {
             self.shared.proxy.apply(table.clone());
         }
+        let ends: BTreeSet<ReplicaId> = owed
+            .iter()
+            .filter_map(|action| match action {
+                Action::Terminate { replica, .. } => Some(*replica),
+                _ => None,
+            })
+            .collect();
         for action in owed {
-            self.execute(action);
+            // What is to be ended is not started first, only because nobody heard that it had been.
+            if action
+                .starts()
+                .is_none_or(|replica| !ends.contains(&replica))
+            {
+                self.execute(action);
+            }
         }
         self.watch();
     }
@@ -270,7 +283,10 @@ impl Actor {
     /// Steps through everything that waits, in order.
     pub(crate) async fn catch_up(&mut self) -> Result<(), StoreError> {
         while let Some((event, settles)) = self.waiting.front().cloned() {
-            let settled: Vec<String> = settles.into_iter().collect();
+            let mut settled: Vec<String> = settles.into_iter().collect();
+            if let Event::Terminated { replica } | Event::TerminateFailed { replica, .. } = &event {
+                settled.extend(Action::keys_of_starts(*replica));
+            }
             if let Err(error) = self.step(&event, &settled, None, None).await {
                 self.retry_at = Some(Instant::now() + COMMIT_RETRY);
                 return Err(error);

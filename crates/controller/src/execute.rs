@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use plan::observation::ErrorClass;
+use plan::observation::{ErrorClass, Phase};
 use plan::routing::{ReplicaId, Version};
 use plan::settings::TERMINATION_GRACE_SECONDS;
 use plan::{Action, Event};
@@ -77,7 +77,7 @@ impl Actor {
         let wanted = known.and_then(|known| known.settings.verify.clone());
         let address = self.state.replicas.get(&replica).and_then(|r| r.endpoint);
         let (shared, inbox) = (Arc::clone(&self.shared), self.inbox.clone());
-        let service = self.state.name.clone();
+        let (service, key) = (self.state.name.clone(), key(&self.state, replica));
         let shutdown = self.shared.shutdown.clone();
         let work = async move {
             let failure = match (wanted, address) {
@@ -88,6 +88,10 @@ impl Actor {
                 (None, _) => None,
                 (_, None) => Some("its address is not known".to_owned()),
             };
+            if failure.is_some() && is_lost(&shared, &key).await {
+                // Its machine failed, not its version; whoever observes it tells.
+                return;
+            }
             let event = Event::Verified {
                 replica,
                 version,
@@ -130,6 +134,12 @@ fn masked(shared: &Shared, service: &str, version: Version, text: &str) -> Strin
         // Rather nothing than a secret.
         _ => "it was not satisfied".to_owned(),
     }
+}
+
+/// Whether a replica's machine is there no more.
+async fn is_lost(shared: &Shared, key: &ReplicaKey) -> bool {
+    let seen = shared.provider.observe(key).await;
+    seen.is_ok_and(|seen| matches!(seen.phase, Phase::Absent | Phase::Lost { .. }))
 }
 
 async fn launch(shared: &Shared, key: ReplicaKey, version: Version) -> Event {

@@ -1,7 +1,7 @@
 //! Probes each replica on its own schedule: one task per replica and probe, each with its own timeout, so that a
 //! slow replica delays nobody else's probe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,18 +37,23 @@ impl Probers {
             .into_iter()
             .map(|target| ((target.replica, target.version), target))
             .collect();
+        let mut known = BTreeSet::new();
         self.tasks.retain(|key, prober| {
             let same = wanted.get(key) == Some(&prober.target);
             if same {
                 wanted.remove(key);
             } else {
                 prober.task.abort();
+                known.insert(*key);
             }
             same
         });
         for (key, target) in wanted {
             let hurry = Arc::new(Notify::new());
-            let work = probe(target.clone(), Arc::clone(&hurry), inbox.clone());
+            // It has just been probed: that is what changed its schedule. An app that passes one probe and fails the
+            // next must not be probed without a pause.
+            let waits = known.contains(&key);
+            let work = probe(target.clone(), waits, Arc::clone(&hurry), inbox.clone());
             let task = tokio::spawn(work);
             self.tasks.insert(
                 key,
@@ -74,8 +79,11 @@ impl Drop for Probers {
     }
 }
 
-async fn probe(target: ProbeTarget, hurry: Arc<Notify>, inbox: mpsc::Sender<Message>) {
+async fn probe(target: ProbeTarget, waits: bool, hurry: Arc<Notify>, inbox: mpsc::Sender<Message>) {
     let interval = Duration::try_from_secs_f64(target.interval_seconds).unwrap_or(Duration::MAX);
+    if waits {
+        pause(&hurry, Instant::now().checked_add(interval)).await;
+    }
     loop {
         let begun = Instant::now();
         let failure = http_probe::probe(target.address, &target.probe).await.err();
@@ -103,12 +111,17 @@ async fn probe(target: ProbeTarget, hurry: Arc<Notify>, inbox: mpsc::Sender<Mess
         } else {
             interval
         });
-        tokio::select! {
-            () = hurry.notified() => {}
-            () = async { match next {
-                Some(next) => tokio::time::sleep_until(next).await,
-                None => std::future::pending().await,
-            } } => {}
-        }
+        pause(&hurry, next).await;
+    }
+}
+
+/// Waits until an instant, for ever where there is none, or until somebody is in a hurry.
+async fn pause(hurry: &Notify, until: Option<Instant>) {
+    tokio::select! {
+        () = hurry.notified() => {}
+        () = async { match until {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
+        } } => {}
     }
 }

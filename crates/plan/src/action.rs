@@ -76,4 +76,21 @@ impl Action {
             Self::Forget => "forget".to_owned(),
         }
     }
+
+    /// The replica that it brings up, or on: what is of no use once that is to be ended.
+    #[must_use]
+    pub fn starts(&self) -> Option<ReplicaId> {
+        match self {
+            Self::Launch { replica, .. }
+            | Self::Verify { replica, .. }
+            | Self::RestartInPlace { replica, .. } => Some(*replica),
+            _ => None,
+        }
+    }
+
+    /// The keys of all that may be owed to bring a replica up, or on.
+    #[must_use]
+    pub fn keys_of_starts(replica: ReplicaId) -> [String; 3] {
+        ["launch", "verify", "restart"].map(|verb| format!("{verb}/{replica}"))
+    }
 }

@@ -122,11 +122,12 @@ pub(crate) fn hurry(context: &mut Context, id: ReplicaId, immediately: bool, pur
 /// own end on.
 pub(crate) fn advance(context: &mut Context) {
     let now = context.now;
+    let awake_since = context.state.awake.since.unwrap_or(now);
     let due: Vec<ReplicaId> = context
         .state
         .replicas
         .values()
-        .filter(|replica| may_stop(replica, &context.state.live, now))
+        .filter(|replica| may_stop(replica, &context.state.live, awake_since, now))
         .map(|replica| replica.id)
         .collect();
     for id in due {
@@ -156,7 +157,7 @@ pub(crate) fn advance(context: &mut Context) {
 }
 
 /// Promise 1 in one place.
-fn may_stop(replica: &Replica, live: &Live, now: Timestamp) -> bool {
+fn may_stop(replica: &Replica, live: &Live, awake_since: Timestamp, now: Timestamp) -> bool {
     let Some(ending) = &replica.ending else {
         return false;
     };
@@ -173,8 +174,9 @@ fn may_stop(replica: &Replica, live: &Live, now: Timestamp) -> bool {
         }
     };
     // Even in a hurry: what still reaches it would fail. Only a proxy that does not answer is not
-    // waited for.
-    let unanswered = ending.drain_deadline + Span::from_seconds(PROXY_PATIENCE_SECONDS);
+    // waited for. While the server was down nobody could hear it answer.
+    let unheard_since = ending.drain_deadline.max(awake_since);
+    let unanswered = unheard_since + Span::from_seconds(PROXY_PATIENCE_SECONDS);
     left && (drained || now >= ending.drain_deadline) || now >= unanswered
 }
 

@@ -16,6 +16,9 @@ use crate::{ending, probe, verify};
 
 /// A machine that was lost younger than this is not replaced at once.
 const HOT_LOOP_SECONDS: f64 = 10.0;
+/// So long after the server was down no failed probe condemns a replica: that its machine was lost meanwhile may not have
+/// been seen yet, and is nobody's fault.
+const LOOK_AROUND_SECONDS: f64 = 5.0;
 
 pub(crate) fn apply(context: &mut Context, event: &Event) {
     match event {
@@ -409,6 +412,13 @@ fn initial_delay(context: &mut Context, id: ReplicaId) {
     if replica.status != ReplicaStatus::Starting || (context.now - started).as_seconds() < limit {
         return;
     }
+    if !context
+        .state
+        .awake
+        .for_seconds(LOOK_AROUND_SECONDS, context.now)
+    {
+        return;
+    }
     let seen = replica.last_probe_failure.as_deref().unwrap_or("no answer");
     let probe = probe::sentence(&version.spec.readiness_probe);
     let reason = format!("{probe} did not succeed within {limit}s of its start: {seen}");
@@ -434,6 +444,13 @@ fn failure_threshold(context: &mut Context, id: ReplicaId) {
         .unwrap_or(spec::service::DEFAULT_CONSECUTIVE_FAILURE_SECONDS);
     if replica.status != ReplicaStatus::NotReady
         || (context.now - failing_since).as_seconds() < limit
+    {
+        return;
+    }
+    if !context
+        .state
+        .awake
+        .for_seconds(LOOK_AROUND_SECONDS, context.now)
     {
         return;
     }

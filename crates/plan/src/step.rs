@@ -37,6 +37,10 @@ pub fn step(state: &ServiceState, now: Timestamp, event: &Event) -> Step {
             rollout::progress_deadline(&mut context);
             rollout::canary::advance(&mut context);
             rollout::converge(&mut context);
+            // What has gone may have been what the canary was compared with.
+            if rollout::canary::advance(&mut context) {
+                rollout::converge(&mut context);
+            }
         }
         route::route(&mut context);
         ending::advance(&mut context);

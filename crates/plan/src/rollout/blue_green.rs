@@ -22,7 +22,12 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
     });
     let reused = u32::try_from(reused.count()).unwrap_or(u32::MAX);
     let serving = count(&buckets.old).saturating_add(reused);
-    let surplus = serving.saturating_sub(buckets.target);
+    // While it stands still the new version takes nobody's place.
+    let counted = match context.state.is_frozen() {
+        true => count(&buckets.old),
+        false => serving,
+    };
+    let surplus = counted.saturating_sub(buckets.target);
     for id in scale_down_order(context, &buckets.old)
         .into_iter()
         .take(surplus as usize)

@@ -11,6 +11,7 @@ use spec::{Analysis, CanaryStep, StepEnd};
 
 use super::converge::{Buckets, count, end_replica, repair, scale_down_order};
 use super::failure::fail_version;
+use super::limits::limits;
 use super::{Rollout, UpdateMode, blue_green, rolling};
 use crate::analysis::{Evidence, Verdict, judge};
 use crate::context::Context;
@@ -82,8 +83,14 @@ pub(crate) fn figures(context: &mut Context, figures: &CanaryFigures) {
     }
 }
 
-/// Goes from step to step as far as it can now.
-pub(crate) fn advance(context: &mut Context) {
+/// Goes from step to step as far as it can now. Says whether that changed anything.
+pub(crate) fn advance(context: &mut Context) -> bool {
+    let before = context.state.rollout.clone();
+    go_on(context);
+    context.state.rollout != before
+}
+
+fn go_on(context: &mut Context) {
     if !is_stepping(&context.state) || context.state.is_frozen() {
         return;
     }
@@ -125,7 +132,8 @@ fn begin(context: &mut Context, step: CanaryStep) -> bool {
     let desired = state.desired;
     let available = context
         .live_where(|replica| replica.version == desired && state.is_available(replica, now));
-    if count(&available) < wanted(step, state.target()) {
+    let target = state.target();
+    if count(&available) < wanted(step, target).min(placeable(state, target)) {
         return false;
     }
     let analysis = analysis(state).map(|analysis| analysis.max_error_increase);
@@ -146,6 +154,13 @@ fn begin(context: &mut Context, step: CanaryStep) -> bool {
     let message = format!("canary step {number}: {weight} % of requests go to version {desired}");
     context.tell(HappeningKind::CanaryStep, None, Some(desired), message);
     true
+}
+
+/// New replicas that there can be before any of them serves: what leaves to make room for more must be made up for by those
+/// that have traffic.
+fn placeable(state: &ServiceState, target: u32) -> u32 {
+    let limits = limits(state, target);
+    limits.surge.saturating_add(limits.unavailable).max(1)
 }
 
 /// Ends a step whose time has come, or the canary whose version is worse. Says whether the next
@@ -236,8 +251,13 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
     let kept = buckets
         .target
         .min(buckets.ceiling().saturating_sub(buckets.wanted_new));
-    let spare = buckets
-        .available_new
+    // Those without traffic serve nobody.
+    let desired = context.state.desired;
+    let serving_new = match context.state.traffic.contains(&desired) {
+        true => buckets.available_new,
+        false => 0,
+    };
+    let spare = serving_new
         .saturating_add(old)
         .saturating_sub(buckets.least());
     let surplus = old.saturating_sub(kept).min(spare);

@@ -243,17 +243,37 @@ fn launch_new(context: &mut Context, buckets: &Buckets) {
     let Some(version) = context.state.version(desired) else {
         return;
     };
-    let waits = version.failure.is_some() || !version.backoff.allows(context.now);
-    if waits || context.state.is_frozen() {
+    if version.failure.is_some() || !version.backoff.allows(context.now) {
         return;
     }
+    let wanted = match context.state.is_frozen() {
+        true => wanted_meanwhile(context).min(buckets.wanted_new),
+        false => buckets.wanted_new,
+    };
     let there = count(&buckets.new).saturating_add(buckets.adopting);
-    let missing = buckets.wanted_new.saturating_sub(there);
+    let missing = wanted.saturating_sub(there);
     // What must be made up for of the old version goes first.
     let room = buckets
         .room()
         .saturating_sub(buckets.owed(count(&buckets.old)));
     launch(context, desired, missing.min(room));
+}
+
+/// Replicas of the desired version that are wanted while the update stands still: none, unless it only changes the number
+/// of a good version's replicas. Then as many as before.
+fn wanted_meanwhile(context: &Context) -> u32 {
+    let state = &context.state;
+    if state.trusted != Some(state.desired) {
+        return 0;
+    }
+    let from = state.rollout.as_ref().and_then(|rollout| rollout.from);
+    let before = from.and_then(|from| state.version(from));
+    before.map_or(0, |before| {
+        let policy = &before.spec.replica_policy;
+        policy
+            .max()
+            .saturating_add(policy.num_overprovision.unwrap_or(0))
+    })
 }
 
 fn drop_surplus_new(context: &mut Context, buckets: &Buckets) {

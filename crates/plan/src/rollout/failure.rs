@@ -264,7 +264,7 @@ pub(super) fn give_back(context: &mut Context, failed: Version, trusted: Version
 
 /// Replicas of a version that is given up: those that serve nobody end at once; those that do stay
 /// until they are replaced.
-fn drop_useless(context: &mut Context, failed: Version) {
+pub(super) fn drop_useless(context: &mut Context, failed: Version) {
     let had_traffic = context.state.traffic.contains(&failed);
     let serves = |replica: &Replica| had_traffic && replica.is_ready();
     let useless = context.live_where(|replica| replica.version == failed && !serves(replica));

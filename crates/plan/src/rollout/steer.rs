@@ -1,7 +1,7 @@
 //! The user steers. What may be done, and what there is to say to it, is `steering::answer`'s; here
 //! it is done.
 
-use super::failure::{give_back, trust};
+use super::failure::{drop_useless, give_back, trust};
 use super::update::{drop_superseded, reuse, supersede};
 use super::{Outcome, Rollout, UpdateMode, canary};
 use crate::context::Context;
@@ -129,6 +129,10 @@ pub(crate) fn roll_back(context: &mut Context, to: Option<Version>) {
     let adopting = reuse(context, &version);
     if let Some(old) = superseded {
         drop_superseded(context, old);
+    }
+    if was_good {
+        // What does not serve now is not to begin to.
+        drop_useless(context, left);
     }
     context.state.rollout = Some(Rollout {
         adopting,

@@ -10,6 +10,7 @@ use crate::happening::HappeningKind;
 use crate::probe;
 use crate::routing::{ReplicaId, Version};
 use crate::state::{ServicePhase, VersionState};
+use crate::status::ReplicaStatus;
 
 /// Failed probes in a row after which a running replica is held not to pass a new version's
 /// readiness probe.
@@ -118,6 +119,9 @@ pub(super) fn reuse(context: &mut Context, version: &VersionState) -> BTreeMap<R
             adopting.insert(id, 0);
         } else {
             take_number(context, id, number);
+            if ready && !same_probe {
+                ask_anew(context, id);
+            }
             reused.push(id.to_string());
         }
     }
@@ -140,6 +144,15 @@ pub(super) fn reuse(context: &mut Context, version: &VersionState) -> BTreeMap<R
         context.tell(HappeningKind::ReplicasReused, None, Some(number), message);
     }
     adopting
+}
+
+/// Nobody knows yet whether it passes the probe of its new version.
+fn ask_anew(context: &mut Context, id: ReplicaId) {
+    let why = "has not passed the new readiness probe yet";
+    context.set_status(id, ReplicaStatus::NotReady, Some(why));
+    if let Some(replica) = context.state.replicas.get_mut(&id) {
+        replica.first_available_at = None;
+    }
 }
 
 /// Whether both versions ask their replicas the same question.

@@ -58,17 +58,18 @@ pub(super) fn advance(context: &mut Context) {
         context.state.warm = None;
         return;
     }
-    let standing_by = context.live_where(|replica| replica.version == warm.version);
-    if context.now >= warm.until || standing_by.is_empty() {
-        context.state.warm = None;
-        let message = format!("version {} is not kept warm any more", warm.version);
-        let kind = HappeningKind::UndoWindowClosed;
-        context.tell(kind, None, Some(warm.version), message);
-        return;
-    }
+    let of_warm = |replica: &Replica| replica.version == warm.version;
+    let standing_by = context.live_where(of_warm);
     let surplus = count(&standing_by).saturating_sub(context.state.target());
     let order = scale_down_order(context, &standing_by);
     for id in order.into_iter().take(surplus as usize) {
         end_replica(context, id, "fewer replicas are wanted");
+    }
+    // Asked anew: at a target of zero none is left.
+    if context.now >= warm.until || context.live_where(of_warm).is_empty() {
+        context.state.warm = None;
+        let message = format!("version {} is not kept warm any more", warm.version);
+        let kind = HappeningKind::UndoWindowClosed;
+        context.tell(kind, None, Some(warm.version), message);
     }
 }
