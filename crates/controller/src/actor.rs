@@ -340,14 +340,6 @@ impl Actor {
             .map_err(ControllerError::from)
     }
 
-    async fn steer(&mut self, event: &Event) -> Result<Answer, ControllerError> {
-        self.catch_up().await?;
-        let answer =
-            plan::steering::answer(&self.state, event).map_err(ControllerError::Conflict)?;
-        self.step(event, &[], None, None).await?;
-        Ok(answer)
-    }
-
     fn may_terminate(&self, id: ReplicaId, purge: bool) -> Result<(), ControllerError> {
         let name = &self.state.name;
         let Some(replica) = self.state.replicas.get(&id) else {
