@@ -114,7 +114,9 @@ impl World {
                 self.tell("proxy", || "the endpoint is closed".to_owned());
                 self.report(ProxyReport::Withdrawn { service });
             }
-            ProxyCommand::ProbeSucceeded { .. } => {}
+            ProxyCommand::ProbeSucceeded { .. }
+            | ProxyCommand::ReplaceWorker { .. }
+            | ProxyCommand::RenewHolder { .. } => {}
         }
     }
 
