@@ -68,7 +68,7 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
             in_flight,
         } => heard::acknowledged(context, *generation, in_flight),
         Event::TableRefused { generation, reason } => {
-            heard::table_refused(context, *generation, reason)
+            heard::table_refused(context, *generation, reason);
         }
         Event::Traffic {
             generation,
