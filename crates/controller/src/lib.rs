@@ -29,7 +29,6 @@ mod probing;
 mod proxy_link;
 mod requests;
 mod snapshots;
-mod steer;
 mod verify;
 
 pub use clock::now;

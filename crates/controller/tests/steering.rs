@@ -128,6 +128,7 @@ async fn in_place_restarts_each_replica_once_and_rolls_back_the_same_way() {
     assert_eq!(view.state.newest(), 2, "versions are not renumbered");
     let replicas: Vec<u32> = view.state.replicas.keys().copied().collect();
     assert_eq!(replicas, vec![1, 2], "no machine more");
+    controller.shutdown().await;
     let machines = world.machines();
     let runs: Vec<&str> = machines
         .restarted
@@ -137,6 +138,4 @@ async fn in_place_restarts_each_replica_once_and_rolls_back_the_same_way() {
     assert_eq!(runs, ["two", "two", "one", "one"]);
     assert!(machines.ended_while_routed.is_empty());
     assert_eq!(machines.started.len(), 2);
-    drop(machines);
-    controller.shutdown().await;
 }
