@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::queue::{Completion, OperationId, Queue};
-use crate::socket::State;
+use crate::state::State;
 
 /// How long what was sent before its socket was dropped may take to be taken by the system.
 const FAREWELL_TIME: Duration = Duration::from_secs(30);

@@ -27,6 +27,7 @@
 mod driver;
 mod queue;
 mod socket;
+mod state;
 
 pub use self::driver::{Driver, drive, has_driver, is_settled, sweep, turn};
 pub use self::socket::Socket;
