@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use plan::routing::{ReplicaId, Version};
-use plan::steering::Answer;
-use plan::{Event, Happening, HappeningKind, ServicePhase, ServiceState, Steering};
+use plan::routing::ReplicaId;
+use plan::{Event, Happening, HappeningKind, ServicePhase, ServiceState};
 use provider::{Provider, ReplicaKey};
 use store::{Commit, Store, StoreError, StoredService};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -325,45 +324,6 @@ impl Controller {
         };
         self.ask(name, |reply| Message::Request { event, reply })
             .await?
-    }
-
-    /// Pauses, resumes, promotes or aborts the update in progress. Idempotent; the answer says whether anything
-    /// changed.
-    ///
-    /// # Errors
-    /// No such service, it cannot be done (`Conflict`, with a sentence), or the store cannot be written.
-    pub async fn steer(
-        &self,
-        name: &str,
-        what: Steering,
-        requested_by: Option<String>,
-    ) -> Result<Answer, ControllerError> {
-        let event = Event::Steer { what };
-        self.ask(name, |reply| Message::Steer {
-            event,
-            requested_by,
-            reply,
-        })
-        .await?
-    }
-
-    /// Makes an earlier version the desired one again, under its own number; `None` is the one before.
-    ///
-    /// # Errors
-    /// No such service, no such version (`Conflict`, with a sentence), or the store cannot be written.
-    pub async fn rollback(
-        &self,
-        name: &str,
-        to: Option<Version>,
-        requested_by: Option<String>,
-    ) -> Result<Answer, ControllerError> {
-        let event = Event::Rollback { to };
-        self.ask(name, |reply| Message::Steer {
-            event,
-            requested_by,
-            reply,
-        })
-        .await?
     }
 
     pub(crate) async fn ask<T>(

@@ -29,6 +29,7 @@ mod probing;
 mod proxy_link;
 mod requests;
 mod snapshots;
+mod steer;
 mod verify;
 
 pub use clock::now;

@@ -2,7 +2,6 @@
 
 use plan::Event;
 use plan::routing::ReplicaId;
-use plan::steering::Answer;
 
 use crate::actor::Actor;
 use crate::clock::now;
@@ -17,19 +16,6 @@ impl Actor {
         self.step(event, &[], None, None)
             .await
             .map_err(ControllerError::from)
-    }
-
-    pub(crate) async fn steer(
-        &mut self,
-        event: &Event,
-        requested_by: Option<String>,
-    ) -> Result<Answer, ControllerError> {
-        self.catch_up().await?;
-        let answer =
-            plan::steering::answer(&self.state, event).map_err(ControllerError::Conflict)?;
-        self.requested_by = requested_by;
-        self.step(event, &[], None, None).await?;
-        Ok(answer)
     }
 
     fn may_terminate(&self, id: ReplicaId, purge: bool) -> Result<(), ControllerError> {

@@ -31,7 +31,8 @@
 //!    `max_unavailable` of it (and so does the floor). Where there is not room for all of both
 //!    versions, a replica on its way out takes up room until it is gone. `max_surge: auto` finds out
 //!    what room there is (`room.rs`).
-//! 7. Canary: traffic moves in steps (`canary.rs`), the old version keeps its replicas meanwhile.
+//! 7. Canary: traffic moves in steps (`canary.rs`), the old version keeps its replicas meanwhile. In
+//!    place: replicas are drained and restarted where they are (`restart.rs`).
 //! 8. Steering (`steer.rs`). Paused: nothing of the update changes, no clock of it runs, and nothing
 //!    is judged; the trusted version is repaired and scaled. Promoted: no more waits. Aborted: as if
 //!    the version had failed. With `auto_rollback: false` a failed update stands still like a paused
