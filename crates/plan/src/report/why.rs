@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::waiting_on::why_not_available;
 use super::{
     WaitingOn, ending_waits_on, ready, rollout_sentence, service_message, service_status,
-    waiting_on, why_not_available,
+    waiting_on,
 };
 use crate::observation::Exit;
 use crate::replica::Replica;
