@@ -116,6 +116,11 @@ fn acknowledged(context: &mut Context, generation: Generation, in_flight: &[(Rep
 
 fn counted(context: &mut Context, generation: Generation, in_flight: &[(ReplicaId, u32)]) {
     let newest = context.state.generation();
+    let generation = if bug!(BelievesStaleCounts) {
+        newest
+    } else {
+        generation
+    };
     let live = &mut context.state.live;
     if generation >= live.counted_at && generation <= newest {
         live.counted_at = generation;
@@ -315,6 +320,9 @@ fn lost(context: &mut Context, id: ReplicaId, why: &str) {
     let reason = format!("lost: {why}");
     if context.set_status(id, ReplicaStatus::Preempted, Some(&reason)) {
         ending::begin_now(context, id);
+        if bug!(BlamesLostMachines) {
+            rollout::own_fault(context, id);
+        }
         // Repaired at once, unless that would make a hot loop of machines that vanish as soon as
         // they are there.
         if lived < HOT_LOOP_SECONDS {

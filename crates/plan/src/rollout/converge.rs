@@ -54,6 +54,9 @@ impl Buckets {
 
     /// Replicas that may be launched beside those that are there.
     pub(super) fn room(&self) -> u32 {
+        if bug!(NoCeiling) {
+            return self.target;
+        }
         self.ceiling().saturating_sub(self.room_taken)
     }
 
@@ -230,7 +233,7 @@ fn launch_new(context: &mut Context, buckets: &Buckets) {
     if version.failure.is_some() || !version.backoff.allows(context.now) {
         return;
     }
-    let wanted = match context.state.is_frozen() {
+    let wanted = match context.state.is_frozen() && !bug!(LaunchesWhilePaused) {
         true => wanted_meanwhile(context).min(buckets.wanted_new),
         false => buckets.wanted_new,
     };
@@ -273,7 +276,15 @@ fn drop_surplus_new(context: &mut Context, buckets: &Buckets) {
 /// Wants `count` more replicas of a version.
 pub(super) fn launch(context: &mut Context, version: Version, count: u32) {
     for _ in 0..count {
-        let id = context.state.next_replica_id;
+        let mut id = context.state.next_replica_id;
+        if bug!(ReusesNumbers) {
+            id = context
+                .state
+                .replicas
+                .keys()
+                .next_back()
+                .map_or(1, |last| last + 1);
+        }
         let Some(next) = id.checked_add(1) else {
             return;
         };
@@ -305,7 +316,7 @@ pub(super) fn repair(context: &mut Context, version: Option<Version>, missing: u
     let known = context.state.version(version);
     let allowed = known.is_some_and(|version| version.backoff.allows(context.now));
     let owes = context.state.rollout_in_progress().is_some() || context.state.is_frozen();
-    if allowed && missing > 0 && owes {
+    if allowed && missing > 0 && owes && !bug!(NoRepair) {
         context.state.traffic.insert(version);
         launch(context, version, missing);
     }
