@@ -106,6 +106,11 @@ fn acknowledged(context: &mut Context, generation: Generation, in_flight: &[(Rep
         // The proxy is ahead: the store lost its last commits, or was brought back from a copy.
         return context.outrun(generation);
     }
+    let generation = if bug!(BelievesAnyAcknowledgement) {
+        context.state.generation()
+    } else {
+        generation
+    };
     let live = &mut context.state.live;
     live.acknowledged = live.acknowledged.max(generation);
     counted(context, generation, in_flight);
@@ -116,11 +121,6 @@ fn acknowledged(context: &mut Context, generation: Generation, in_flight: &[(Rep
 
 fn counted(context: &mut Context, generation: Generation, in_flight: &[(ReplicaId, u32)]) {
     let newest = context.state.generation();
-    let generation = if bug!(BelievesStaleCounts) {
-        newest
-    } else {
-        generation
-    };
     let live = &mut context.state.live;
     if generation >= live.counted_at && generation <= newest {
         live.counted_at = generation;

@@ -10,8 +10,8 @@ pub enum Bug {
     StopsUnacknowledged,
     /// A replica is stopped without waiting for its requests in flight.
     StopsBusy,
-    /// Counts made under an older table are taken for counts of the newest.
-    BelievesStaleCounts,
+    /// The acknowledgement of an older table is taken for that of the newest.
+    BelievesAnyAcknowledgement,
     /// Old replicas give way to new ones that are not available yet.
     ReplacesTooEarly,
     /// Blue-green moves as soon as one new replica is available.
@@ -49,7 +49,7 @@ impl Bug {
     pub const ALL: [Self; 18] = [
         Self::StopsUnacknowledged,
         Self::StopsBusy,
-        Self::BelievesStaleCounts,
+        Self::BelievesAnyAcknowledgement,
         Self::ReplacesTooEarly,
         Self::MovesTooEarly,
         Self::NoCeiling,
