@@ -97,6 +97,8 @@ pub(crate) struct Actor {
     pub(crate) launches: BTreeMap<ReplicaId, Option<Instant>>,
     /// What the proxy counted of a canary.
     canary: canary::Told,
+    /// Those of them that are restarts: what was seen before is of the app before.
+    pub(crate) restarts: BTreeSet<ReplicaId>,
     /// Replicas that the proxy could not reach, and when it last said so.
     complained_of: BTreeMap<ReplicaId, Instant>,
 }
@@ -115,6 +117,7 @@ pub(crate) async fn run(
         probers: Probers::default(),
         busy: BTreeMap::new(),
         launches: BTreeMap::new(),
+        restarts: BTreeSet::new(),
         canary: canary::Told::default(),
         complained_of: BTreeMap::new(),
         committed: serialised(&service.state),
@@ -236,8 +239,8 @@ impl Actor {
     /// half-done is done again, not given up, and a look can arrive later than the launch that overtook it.
     fn is_premature(&self, replica: ReplicaId, seen: &Observation, begun: Instant) -> bool {
         let launch = self.launches.get(&replica);
-        seen.phase == Phase::Absent
-            && launch.is_some_and(|outcome| outcome.is_none_or(|known| begun <= known))
+        let is_doubtful = seen.phase == Phase::Absent || self.restarts.contains(&replica);
+        is_doubtful && launch.is_some_and(|outcome| outcome.is_none_or(|known| begun <= known))
     }
 
     /// Takes in what the world did. It cannot be refused, so while the store cannot be written it waits its turn.
@@ -351,14 +354,6 @@ impl Actor {
         self.step(event, &[], None, None)
             .await
             .map_err(ControllerError::from)
-    }
-
-    async fn steer(&mut self, event: &Event) -> Result<Answer, ControllerError> {
-        self.catch_up().await?;
-        let answer =
-            plan::steering::answer(&self.state, event).map_err(ControllerError::Conflict)?;
-        self.step(event, &[], None, None).await?;
-        Ok(answer)
     }
 
     fn may_terminate(&self, id: ReplicaId, purge: bool) -> Result<(), ControllerError> {
@@ -484,6 +479,7 @@ impl Actor {
         self.busy.retain(|_, task| !task.is_finished());
         let replicas = &self.state.replicas;
         self.launches.retain(|id, _| replicas.contains_key(id));
+        self.restarts.retain(|id| replicas.contains_key(id));
         self.complained_of.retain(|id, _| replicas.contains_key(id));
     }
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 use plan::rollout::UpdateMode;
 use plan::routing::{ReplicaId, Version};
 use plan::settings::UpdateSettings;
-use plan::steering::Answer;
-use plan::{Event, ServicePhase, ServiceState, Steering, VersionState};
+use plan::{Event, ServicePhase, ServiceState, VersionState};
 use provider::{Provider, ReplicaKey};
 use spec::{ServiceSpec, Task};
 use store::{Commit, Store, StoreError, StoredService, VersionFiles, VersionRecord};
@@ -352,31 +351,6 @@ impl Controller {
             purge,
         };
         self.ask(name, |reply| Message::Request { event, reply })
-            .await?
-    }
-
-    /// Pauses, resumes, promotes or aborts the update in progress. Idempotent; the answer says whether anything
-    /// changed.
-    ///
-    /// # Errors
-    /// No such service, it cannot be done (`Conflict`, with a sentence), or the store cannot be written.
-    pub async fn steer(&self, name: &str, what: Steering) -> Result<Answer, ControllerError> {
-        let event = Event::Steer { what };
-        self.ask(name, |reply| Message::Steer { event, reply })
-            .await?
-    }
-
-    /// Makes an earlier version the desired one again, under its own number; `None` is the one before.
-    ///
-    /// # Errors
-    /// No such service, no such version (`Conflict`, with a sentence), or the store cannot be written.
-    pub async fn rollback(
-        &self,
-        name: &str,
-        to: Option<Version>,
-    ) -> Result<Answer, ControllerError> {
-        let event = Event::Rollback { to };
-        self.ask(name, |reply| Message::Steer { event, reply })
             .await?
     }
 

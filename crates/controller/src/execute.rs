@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use plan::observation::{ErrorClass, Phase};
 use plan::routing::{ReplicaId, Version};
+use plan::settings::TERMINATION_GRACE_SECONDS;
 use plan::{Action, Event};
 use provider::{LaunchMount, LaunchRequest, ProviderError, ReplicaKey};
 use spec::ServiceSpec;
@@ -44,7 +45,15 @@ impl Actor {
                 });
             }
             Action::Verify { replica, version } => self.verify(replica, version, settles),
-            Action::RestartInPlace { .. } => {}
+            Action::RestartInPlace { replica, version } => {
+                self.launches.insert(replica, None);
+                self.restarts.insert(replica);
+                let (shared, key) = (Arc::clone(&self.shared), key(&self.state, replica));
+                self.on_replica(replica, async move {
+                    let event = restart(&shared, key, version).await;
+                    Message::Event { event, settles }
+                });
+            }
             Action::Route { table } => self.shared.proxy.apply(table),
             Action::Withdraw => self.shared.proxy.withdraw(&self.state.name),
             Action::CollectVersion { version } => {
@@ -139,6 +148,19 @@ async fn launch(shared: &Shared, key: ReplicaKey, version: Version) -> Event {
         Ok(request) => shared.provider.launch(&request).await,
         Err(error) => Err(error),
     };
+    launched(replica, outcome)
+}
+
+async fn restart(shared: &Shared, key: ReplicaKey, version: Version) -> Event {
+    let (replica, grace) = (key.replica_id, TERMINATION_GRACE_SECONDS);
+    let outcome = match request(shared, key, version) {
+        Ok(request) => shared.provider.restart(&request, grace).await,
+        Err(error) => Err(error),
+    };
+    launched(replica, outcome)
+}
+
+fn launched(replica: ReplicaId, outcome: Result<(), ProviderError>) -> Event {
     match outcome {
         Ok(()) => Event::Launched { replica },
         Err(error) => Event::LaunchFailed {

@@ -26,6 +26,7 @@ mod observe;
 mod probing;
 mod proxy_link;
 mod snapshots;
+mod steer;
 mod verify;
 
 pub use clock::now;

@@ -32,6 +32,8 @@ pub enum HappeningKind {
     ReplicaStatus,
     /// The command that a replica must satisfy has begun.
     ReplicaVerified,
+    /// A replica is restarted where it is.
+    ReplicaRestarting,
     /// A replica is being drained or stopped.
     ReplicaEnding,
     /// A replica is gone.
@@ -84,6 +86,7 @@ impl HappeningKind {
             Self::ReplicaWanted => "replica_wanted",
             Self::ReplicaStatus => "replica_status",
             Self::ReplicaVerified => "replica_verified",
+            Self::ReplicaRestarting => "replica_restarting",
             Self::ReplicaEnding => "replica_ending",
             Self::ReplicaGone => "replica_gone",
             Self::TargetChanged => "target_changed",

@@ -1,6 +1,8 @@
 //! Takes events into the state: what providers saw, what probes found, what users asked for, and
 //! clocks that ran out. Decides nothing about how many replicas of which version there shall be.
 
+mod heard;
+
 use crate::autoscale::QPS_WINDOW_SECONDS;
 use crate::backoff::FORGIVE_AFTER_SECONDS;
 use crate::context::Context;
@@ -9,7 +11,7 @@ use crate::happening::HappeningKind;
 use crate::observation::{ErrorClass, Exit, Observation, Phase, Stage};
 use crate::replica::Replica;
 use crate::rollout::{self, end_replica};
-use crate::routing::{ApiKeyHash, Generation, ReplicaId, Version};
+use crate::routing::{ApiKeyHash, ReplicaId, Version};
 use crate::state::ServicePhase;
 use crate::status::ReplicaStatus;
 use crate::{ending, probe, verify};
@@ -67,14 +69,16 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
         Event::Acknowledged {
             generation,
             in_flight,
-        } => acknowledged(context, *generation, in_flight),
-        Event::TableRefused { generation, reason } => table_refused(context, *generation, reason),
+        } => heard::acknowledged(context, *generation, in_flight),
+        Event::TableRefused { generation, reason } => {
+            heard::table_refused(context, *generation, reason)
+        }
         Event::Traffic {
             generation,
             in_flight,
             arrivals,
         } => {
-            counted(context, *generation, in_flight);
+            heard::counted(context, *generation, in_flight);
             let now = context.now;
             context.state.autoscaler.collect(arrivals, now);
         }
@@ -99,48 +103,6 @@ fn api_keys(context: &mut Context, keys: Option<&[ApiKeyHash]>) {
         Some(count) => format!("{count} API keys may use the endpoint"),
     };
     context.tell(HappeningKind::ApiKeysChanged, None, None, message);
-}
-
-fn acknowledged(context: &mut Context, generation: Generation, in_flight: &[(ReplicaId, u32)]) {
-    if generation > context.state.generation() {
-        // The proxy is ahead: the store lost its last commits, or was brought back from a copy.
-        return context.outrun(generation);
-    }
-    let generation = if bug!(BelievesAnyAcknowledgement) {
-        context.state.generation()
-    } else {
-        generation
-    };
-    let live = &mut context.state.live;
-    live.acknowledged = live.acknowledged.max(generation);
-    counted(context, generation, in_flight);
-    if generation == context.state.generation() {
-        context.state.endpoint_error = None;
-    }
-}
-
-fn counted(context: &mut Context, generation: Generation, in_flight: &[(ReplicaId, u32)]) {
-    let newest = context.state.generation();
-    let live = &mut context.state.live;
-    if generation >= live.counted_at && generation <= newest {
-        live.counted_at = generation;
-        live.in_flight = in_flight
-            .iter()
-            .copied()
-            .filter(|(_, count)| *count > 0)
-            .collect();
-    }
-}
-
-fn table_refused(context: &mut Context, generation: Generation, reason: &str) {
-    if generation != context.state.generation() {
-        return;
-    }
-    if context.state.endpoint_error.as_deref() != Some(reason) {
-        context.state.endpoint_error = Some(reason.to_owned());
-        let message = format!("the endpoint cannot be had: {reason}");
-        context.tell(HappeningKind::EndpointRefused, None, None, message);
-    }
 }
 
 fn down(context: &mut Context, immediately: bool, purge: bool) {
@@ -178,16 +140,29 @@ fn terminate_replica(context: &mut Context, id: ReplicaId, immediately: bool, pu
 
 fn launched(context: &mut Context, id: ReplicaId) {
     let now = context.now;
-    if let Some(replica) = context.state.replicas.get_mut(&id) {
-        replica.launched_at.get_or_insert(now);
+    let Some(replica) = context.state.replicas.get_mut(&id) else {
+        return;
+    };
+    replica.launched_at.get_or_insert(now);
+    if replica.is_restarting() {
+        replica.restart = None;
     }
-    context.set_status(id, ReplicaStatus::Provisioning, None);
+    if replica.status == ReplicaStatus::Pending {
+        context.set_status(id, ReplicaStatus::Provisioning, None);
+    }
 }
 
 fn launch_failed(context: &mut Context, id: ReplicaId, class: ErrorClass, message: &str) {
     let reason = format!("could not be launched: {message}");
+    let replica = context.state.replicas.get(&id);
+    let is_restarting = replica.is_some_and(Replica::is_restarting);
     if context.set_status(id, ReplicaStatus::FailedProvision, Some(&reason)) {
-        ending::released(context, id);
+        if is_restarting {
+            // Something of before may be there.
+            ending::begin_now(context, id);
+        } else {
+            ending::released(context, id);
+        }
         if class == ErrorClass::UserFault {
             rollout::own_fault(context, id);
         } else {
@@ -230,6 +205,9 @@ fn observed(context: &mut Context, id: ReplicaId, observation: &Observation) {
             // Nobody is left to answer the requests that its end waits for.
             ending::nothing_to_drain(context, id);
         }
+        return;
+    }
+    if replica.is_restarting() && !matches!(observation.phase, Phase::Lost { .. }) {
         return;
     }
     note_places(replica, observation);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rollout::Restart;
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::status::ReplicaStatus;
 use crate::time::Timestamp;
@@ -58,6 +59,9 @@ pub struct Replica {
     pub verification: Verification,
     /// Whether a routing table names it.
     pub routed: Routed,
+    /// How far its restart is, while it gets another version where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
     /// How far its end is, once it has been decided.
     pub ending: Option<Ending>,
 }
@@ -120,6 +124,7 @@ impl Replica {
             reason: None,
             verification: Verification::None,
             routed: Routed::Never,
+            restart: None,
             ending: None,
         }
     }
@@ -140,6 +145,12 @@ impl Replica {
     #[must_use]
     pub fn is_live(&self) -> bool {
         !self.status.is_terminal()
+    }
+
+    /// Whether the provider is starting it anew: what is seen and said of it is of before.
+    #[must_use]
+    pub fn is_restarting(&self) -> bool {
+        self.restart.is_some_and(|restart| restart.asked)
     }
 
     /// Whether it is READY.

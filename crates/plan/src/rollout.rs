@@ -31,7 +31,8 @@
 //!    `max_unavailable` of it (and so does the floor). Where there is not room for all of both
 //!    versions, a replica on its way out takes up room until it is gone. `max_surge: auto` finds out
 //!    what room there is (`room.rs`).
-//! 7. Canary: traffic moves in steps (`canary.rs`), the old version keeps its replicas meanwhile.
+//! 7. Canary: traffic moves in steps (`canary.rs`), the old version keeps its replicas meanwhile. In
+//!    place: replicas are drained and restarted where they are (`restart.rs`).
 //! 8. Steering (`steer.rs`). Paused: nothing of the update changes, no clock of it runs, and nothing
 //!    is judged; the trusted version is repaired and scaled. Promoted: no more waits. Aborted: as if
 //!    the version had failed. With `auto_rollback: false` a failed update stands still like a paused
@@ -51,6 +52,7 @@ pub(crate) mod canary;
 mod converge;
 mod failure;
 mod limits;
+pub(crate) mod restart;
 mod rolling;
 mod room;
 mod steer;
@@ -67,6 +69,7 @@ use crate::time::Timestamp;
 pub use canary::CanaryProgress;
 pub(crate) use converge::{converge, end_replica};
 pub(crate) use failure::{own_fault, progress_deadline};
+pub use restart::Restart;
 pub(crate) use room::launch_failed;
 pub(crate) use steer::{roll_back, steer};
 pub(crate) use update::{adoption_probed, update};

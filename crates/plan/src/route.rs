@@ -59,6 +59,7 @@ fn wanted(state: &ServiceState) -> Option<RoutingTable> {
         .filter(|replica| {
             (replica.is_ready() || bug!(RoutesToTheEnding))
                 && (replica.ending.is_none() || bug!(RoutesToTheEnding))
+                && replica.restart.is_none()
                 && state.traffic.contains(&replica.version)
         })
         .filter_map(|replica| {

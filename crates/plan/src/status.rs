@@ -132,6 +132,7 @@ impl ReplicaStatus {
                 Preempted,
             ],
             Self::Starting => &[
+                Provisioning,
                 Ready,
                 ShuttingDown,
                 Failed,
@@ -139,8 +140,16 @@ impl ReplicaStatus {
                 FailedCleanup,
                 Preempted,
             ],
-            Self::Ready => &[NotReady, ShuttingDown, Failed, FailedCleanup, Preempted],
+            Self::Ready => &[
+                Provisioning,
+                NotReady,
+                ShuttingDown,
+                Failed,
+                FailedCleanup,
+                Preempted,
+            ],
             Self::NotReady => &[
+                Provisioning,
                 Ready,
                 ShuttingDown,
                 Failed,

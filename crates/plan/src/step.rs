@@ -44,6 +44,7 @@ pub fn step(state: &ServiceState, now: Timestamp, event: &Event) -> Step {
         }
         route::route(&mut context);
         ending::advance(&mut context);
+        rollout::restart::advance(&mut context);
         ending::prune(&mut context);
     }
     context.into_step()

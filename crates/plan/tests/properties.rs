@@ -91,6 +91,7 @@ fn mode() -> impl Strategy<Value = UpdateMode> {
         3 => Just(UpdateMode::Rolling),
         3 => Just(UpdateMode::BlueGreen),
         2 => Just(UpdateMode::Canary),
+        1 => Just(UpdateMode::InPlace),
     ]
 }
 
@@ -329,6 +330,8 @@ fn missing(settings: Settings, wanted: u32, mode: UpdateMode) -> usize {
     let missing = settings.unavailable.max(u32::from(nothing_more));
     if mode == UpdateMode::BlueGreen {
         0
+    } else if mode == UpdateMode::InPlace {
+        settings.unavailable.max(1) as usize
     } else {
         missing as usize
     }

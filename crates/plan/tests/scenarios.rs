@@ -370,6 +370,11 @@ fn show(world: &World, launched: usize) -> String {
     if !new.is_empty() {
         let _ = writeln!(out, "launched {}", new.join(" "));
     }
+    if !world.restarted.is_empty() {
+        let restarted = world.restarted.iter();
+        let restarted: Vec<String> = restarted.map(|(id, v)| format!("{id}:v{v}")).collect();
+        let _ = writeln!(out, "restarted in place, in all: {}", restarted.join(" "));
+    }
     if !world.collected.is_empty() {
         let _ = writeln!(out, "collected versions {:?}", world.collected);
     }

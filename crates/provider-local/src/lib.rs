@@ -215,6 +215,21 @@ impl Provider for LocalProvider {
             .await
     }
 
+    async fn restart(
+        &self,
+        request: &LaunchRequest,
+        grace_seconds: f64,
+    ) -> Result<(), ProviderError> {
+        let request = request.clone();
+        let key = request.key.clone();
+        self.inner.request_stop(&key, grace_seconds)?;
+        self.alone(&key, move |inner| {
+            inner.terminate(&request.key, grace_seconds)?;
+            inner.launch(&request)
+        })
+        .await
+    }
+
     fn log_path(&self, key: &ReplicaKey) -> Option<PathBuf> {
         let log = self.inner.layout.place(key).ok()?.log;
         log.exists().then_some(log)

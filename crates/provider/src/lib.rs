@@ -12,7 +12,7 @@ mod launch;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use plan::observation::Observation;
+use plan::observation::{ErrorClass, Observation};
 
 pub use error::ProviderError;
 pub use launch::{LaunchMount, LaunchRequest, ReplicaKey};
@@ -42,6 +42,23 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// When something may be left behind.
     async fn terminate(&self, key: &ReplicaKey, grace_seconds: f64) -> Result<(), ProviderError>;
+
+    /// Ends what runs for a key and starts `request` in its place, on the same machine. Doing it twice is harmless.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch), but something of the key may be left behind. An infrastructure that cannot do
+    /// it says so, which is the default, and has changed nothing.
+    async fn restart(
+        &self,
+        _request: &LaunchRequest,
+        _grace_seconds: f64,
+    ) -> Result<(), ProviderError> {
+        let message = format!(
+            "{} cannot restart replicas in place; use another `mode`",
+            self.name()
+        );
+        Err(ProviderError::new(ErrorClass::UserFault, message))
+    }
 
     /// The file that holds setup's and run's output, also after the replica's end; `None` if there never was one.
     fn log_path(&self, key: &ReplicaKey) -> Option<PathBuf>;

@@ -78,11 +78,6 @@ pub(crate) fn version(
         .any(|candidate| candidate.use_spot);
     let settings = UpdateSettings::of(&service);
     let mode = mode.or(service.update.mode).unwrap_or_default();
-    if mode == UpdateMode::InPlace {
-        return Err(Refusal::invalid(
-            "The mode in_place is not available yet. `max_surge: 0` with `max_unavailable: 1` also needs no machine more.",
-        ));
-    }
     Ok(NewVersion {
         task,
         service,

@@ -29,6 +29,8 @@ pub(crate) struct Machines {
     pub(crate) held: BTreeMap<ReplicaKey, Phase>,
     /// How often a replica really came into being.
     pub(crate) started: BTreeMap<ReplicaKey, u32>,
+    /// Replicas restarted in place, with what they ran from then on.
+    pub(crate) restarted: Vec<(ReplicaKey, String)>,
     /// Every replica that was ended while a table in force still named it.
     pub(crate) ended_while_routed: Vec<ReplicaKey>,
 }
@@ -159,6 +161,17 @@ pub(crate) struct FakeProvider {
     app: SocketAddr,
 }
 
+impl FakeProvider {
+    /// Whether a table in force names the replica.
+    fn is_routed(&self, key: &ReplicaKey) -> bool {
+        let tables = self.tables.lock().unwrap();
+        tables.get(&key.service).is_some_and(|table| {
+            let mut upstreams = table.upstreams.iter();
+            upstreams.any(|upstream| upstream.replica_id == key.replica_id)
+        })
+    }
+}
+
 #[async_trait]
 impl Provider for FakeProvider {
     fn name(&self) -> &'static str {
@@ -195,18 +208,27 @@ impl Provider for FakeProvider {
         })
     }
 
+    async fn restart(
+        &self,
+        request: &LaunchRequest,
+        _grace_seconds: f64,
+    ) -> Result<(), ProviderError> {
+        let routed = self.is_routed(&request.key);
+        let mut machines = self.machines.lock().unwrap();
+        let since = controller::now();
+        machines
+            .held
+            .insert(request.key.clone(), Phase::Running { since });
+        let run = request.run.clone().unwrap_or_default();
+        machines.restarted.push((request.key.clone(), run));
+        if routed {
+            machines.ended_while_routed.push(request.key.clone());
+        }
+        Ok(())
+    }
+
     async fn terminate(&self, key: &ReplicaKey, _grace_seconds: f64) -> Result<(), ProviderError> {
-        let routed = self
-            .tables
-            .lock()
-            .unwrap()
-            .get(&key.service)
-            .is_some_and(|table| {
-                table
-                    .upstreams
-                    .iter()
-                    .any(|upstream| upstream.replica_id == key.replica_id)
-            });
+        let routed = self.is_routed(key);
         let mut machines = self.machines.lock().unwrap();
         if machines.held.remove(key).is_some() && routed {
             machines.ended_while_routed.push(key.clone());

@@ -11,7 +11,9 @@ use crate::ending;
 use crate::happening::HappeningKind;
 use crate::replica::Replica;
 use crate::rollout::limits::{Limits, limits, takes_room};
-use crate::rollout::{Outcome, UpdateMode, blue_green, canary, failure, rolling, room, warm};
+use crate::rollout::{
+    Outcome, UpdateMode, blue_green, canary, failure, restart, rolling, room, warm,
+};
 use crate::routing::{ReplicaId, Version};
 use crate::state::ServiceState;
 use crate::status::ReplicaStatus;
@@ -80,6 +82,7 @@ impl Buckets {
 pub(crate) fn converge(context: &mut Context) {
     failure::fall_back(context);
     note_available(context);
+    restart::call_off(context);
     drop_unrouted_old(context);
     let Some(buckets) = sort(context) else { return };
     drop_surplus_new(context, &buckets);
@@ -90,7 +93,8 @@ pub(crate) fn converge(context: &mut Context) {
     match mode(context) {
         UpdateMode::BlueGreen => blue_green::converge(context, &buckets),
         UpdateMode::Canary => canary::converge(context, &buckets),
-        UpdateMode::Rolling | UpdateMode::InPlace => rolling::converge(context, &buckets),
+        UpdateMode::InPlace => restart::converge(context, &buckets),
+        UpdateMode::Rolling => rolling::converge(context, &buckets),
     }
     warm::advance(context);
     drop_unrouted_old(context);
@@ -108,7 +112,9 @@ fn mode(context: &Context) -> UpdateMode {
     };
     let moves_back = (rollout.is_undone() || rollout.has_stopped())
         && !context.state.traffic.contains(&context.state.desired);
-    if rollout.is_in_progress() || (moves_back && rollout.mode == UpdateMode::BlueGreen) {
+    let returns =
+        (moves_back && rollout.mode == UpdateMode::BlueGreen) || restart::is_mode(&context.state);
+    if rollout.is_in_progress() || returns {
         rollout.mode
     } else {
         UpdateMode::Rolling
@@ -144,10 +150,14 @@ fn sort(context: &Context) -> Option<Buckets> {
     let of_desired = |wanted: &dyn Fn(&Replica) -> bool| {
         count(&context.live_where(|replica| replica.version == desired && wanted(replica)))
     };
+    let old =
+        context.live_where(|replica| replica.version != desired && !warm::is_warm(state, replica));
     Some(Buckets {
         target,
         wanted_new: match canary::current(state) {
             Some((_, step, _)) if canary::is_stepping(state) => canary::wanted(step, target),
+            // The old ones become new ones where they are.
+            _ if restart::is_mode(state) => target.saturating_sub(count(&old)),
             _ => target,
         },
         new: context.live_where(|replica| replica.version == desired),
@@ -155,8 +165,7 @@ fn sort(context: &Context) -> Option<Buckets> {
         settled_new: of_desired(&|replica| {
             replica.first_available_at.is_some() && replica.is_answering(now, grace)
         }),
-        old: context
-            .live_where(|replica| replica.version != desired && !warm::is_warm(state, replica)),
+        old,
         adopting: u32::try_from(adopting).unwrap_or(u32::MAX),
         floor: floor(context, target),
         room_taken: room_taken(state, limits),
@@ -200,6 +209,13 @@ fn note_available(context: &mut Context) {
         if let Some(replica) = context.state.replicas.get_mut(&id) {
             replica.first_available_at = Some(now);
         }
+    }
+}
+
+/// Notes how far the update is.
+pub(crate) fn note(context: &mut Context) {
+    if let Some(buckets) = sort(context) {
+        note_progress(context, &buckets);
     }
 }
 

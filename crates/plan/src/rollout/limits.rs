@@ -33,13 +33,20 @@ pub(super) fn limits(state: &ServiceState, target: u32) -> Limits {
     if rollout.is_some_and(|rollout| rollout.mode == UpdateMode::BlueGreen) {
         return whole;
     }
+    let unavailable = settings.max_unavailable.rounded_down(target).min(target);
+    if rollout.is_some_and(|rollout| rollout.mode == UpdateMode::InPlace) {
+        return Limits {
+            surge: 0,
+            unavailable: unavailable.max(1),
+            is_scarce: false,
+        };
+    }
     let no_room = rollout.and_then(|rollout| rollout.no_room.as_ref());
     let surge = match (settings.max_surge, no_room) {
         (Surge::Amount(amount), _) => amount.rounded_up(target),
         (Surge::Auto, None) => target,
         (Surge::Auto, Some(found)) => found.surge.min(target),
     };
-    let unavailable = settings.max_unavailable.rounded_down(target).min(target);
     Limits {
         surge,
         // Shares of a small target may both come to nothing, and then nothing would ever be replaced. (The rule of

@@ -32,6 +32,7 @@ pub(crate) struct Checker {
     unkept: BTreeMap<ReplicaId, Timestamp>,
     named: BTreeSet<ReplicaId>,
     left: BTreeMap<ReplicaId, Generation>,
+    left_at: BTreeMap<ReplicaId, Timestamp>,
     generation: Generation,
     acknowledged: Generation,
     counted: (Generation, BTreeSet<ReplicaId>),
@@ -64,7 +65,7 @@ impl Checker {
             match action {
                 Action::Launch { replica, version } => self.launch(state, *replica, *version),
                 Action::Terminate { replica, .. } => self.terminate(state, *replica, now),
-                Action::Route { table } => self.route(state, table),
+                Action::Route { table } => self.route(state, table, now),
                 Action::Forget => {
                     self.forgotten = true;
                     assert!(state.replicas.values().all(|replica| {
@@ -72,7 +73,10 @@ impl Checker {
                         ending.is_some_and(|ending| ending.released)
                     }));
                 }
-                Action::Verify { .. } | Action::RestartInPlace { .. } => {}
+                Action::RestartInPlace { replica, version } => {
+                    self.restart(state, *replica, *version, now);
+                }
+                Action::Verify { .. } => {}
                 Action::Withdraw | Action::CollectVersion { .. } => {}
             }
         }
@@ -153,6 +157,19 @@ impl Checker {
         );
     }
 
+    /// Promise 1 holds for a restart, too.
+    fn restart(&mut self, state: &ServiceState, id: ReplicaId, version: Version, now: Timestamp) {
+        assert_eq!(state.replicas[&id].version, version);
+        assert!(!self.named.contains(&id), "restarted in the table");
+        let Some(left_in) = self.left.get(&id) else {
+            return;
+        };
+        assert!(self.acknowledged >= *left_in, "restarted too early");
+        let idle = self.counted.0 >= *left_in && !self.counted.1.contains(&id);
+        let drained = self.left_at[&id] + Span::from_seconds(DEFAULT_DRAIN_TIMEOUT_SECONDS);
+        assert!(idle || now >= drained, "restarted with requests in flight");
+    }
+
     /// Promise 1, route before stop.
     fn terminate(&mut self, state: &ServiceState, id: ReplicaId, now: Timestamp) {
         assert!(self.asked.insert(id), "replica {id} is ended twice");
@@ -185,7 +202,7 @@ impl Checker {
         );
     }
 
-    fn route(&mut self, state: &ServiceState, table: &RoutingTable) {
+    fn route(&mut self, state: &ServiceState, table: &RoutingTable, now: Timestamp) {
         assert!(table.generation > self.generation, "generations only grow");
         self.generation = table.generation;
         let mut named = BTreeSet::new();
@@ -211,6 +228,7 @@ impl Checker {
         }
         for id in self.named.difference(&named) {
             self.left.insert(*id, table.generation);
+            self.left_at.insert(*id, now);
         }
         self.named = named;
     }

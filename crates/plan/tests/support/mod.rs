@@ -42,6 +42,7 @@ pub(crate) struct World {
     /// What was said to those who steered.
     pub(crate) answers: Vec<String>,
     pub(crate) launched: Vec<(ReplicaId, Version)>,
+    pub(crate) restarted: Vec<(ReplicaId, Version)>,
     pub(crate) collected: Vec<Version>,
     pub(crate) forgotten: u32,
     pub(crate) checker: Checker,
@@ -112,6 +113,7 @@ impl World {
             room: None,
             answers: Vec::new(),
             launched: Vec::new(),
+            restarted: Vec::new(),
             collected: Vec::new(),
             forgotten: 0,
             checker: Checker::default(),
@@ -183,7 +185,10 @@ impl World {
         for action in taken.actions {
             // A later action with the same key takes the place of an earlier one.
             self.owed.retain(|(_, owed)| owed.key() != action.key());
-            let slow = matches!(action, Action::Launch { .. } | Action::Terminate { .. });
+            let slow = matches!(
+                action,
+                Action::Launch { .. } | Action::Terminate { .. } | Action::RestartInPlace { .. }
+            );
             let latency = if slow { self.latency_seconds } else { 0.0 };
             let due = self.now + Span::from_seconds(latency);
             self.owed.push_back((due, action));
@@ -210,7 +215,9 @@ impl World {
     /// The first that is due; what is owed on one replica is done in order.
     fn next_owed(&self) -> Option<usize> {
         let about = |action: &Action| match action {
-            Action::Launch { replica, .. } | Action::Terminate { replica, .. } => Some(*replica),
+            Action::Launch { replica, .. }
+            | Action::Terminate { replica, .. }
+            | Action::RestartInPlace { replica, .. } => Some(*replica),
             _ => None,
         };
         (0..self.owed.len()).find(|place| {
@@ -252,7 +259,14 @@ impl World {
                     failure,
                 });
             }
-            Action::RestartInPlace { .. } => {}
+            Action::RestartInPlace { replica, version } => {
+                self.machines.remove(&replica);
+                self.in_flight.remove(&replica);
+                self.restarted.push((replica, version));
+                let machine = Machine::new(self.behaviours[&version], self.now);
+                self.machines.insert(replica, machine);
+                self.tell(&Event::Launched { replica });
+            }
             Action::Withdraw => self.tell(&Event::Withdrawn),
             Action::CollectVersion { version } => self.collected.push(version),
             Action::Forget => self.forgotten += 1,
