@@ -57,6 +57,7 @@ fn begin(context: &mut Context, id: ReplicaId, drain_deadline: Timestamp) {
     let Some(replica) = context.state.replicas.get_mut(&id) else {
         return;
     };
+    replica.restart = replica.restart.filter(|restart| restart.asked);
     if replica.ending.is_none() {
         replica.ending = Some(Ending {
             since: now,

@@ -147,6 +147,8 @@ fn sort(context: &Context) -> Option<Buckets> {
     let grace = state
         .min_healthy_seconds(desired)
         .max(DEFAULT_MIN_HEALTHY_SECONDS);
+    // Those without traffic, of a canary that has not begun, make up for nobody.
+    let has_traffic = state.traffic.contains(&desired);
     let of_desired = |wanted: &dyn Fn(&Replica) -> bool| {
         count(&context.live_where(|replica| replica.version == desired && wanted(replica)))
     };
@@ -163,7 +165,7 @@ fn sort(context: &Context) -> Option<Buckets> {
         new: context.live_where(|replica| replica.version == desired),
         available_new: of_desired(&|replica| state.is_available(replica, now)),
         settled_new: of_desired(&|replica| {
-            replica.first_available_at.is_some() && replica.is_answering(now, grace)
+            has_traffic && replica.first_available_at.is_some() && replica.is_answering(now, grace)
         }),
         old,
         adopting: u32::try_from(adopting).unwrap_or(u32::MAX),
