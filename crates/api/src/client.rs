@@ -5,8 +5,11 @@
 
 mod connection;
 mod error;
+mod events;
+mod explain;
 mod keys;
 mod logs;
+mod steer;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,12 +18,15 @@ use http::{Method, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::dry_run::DryRun;
 use crate::types::{
-    Accepted, DownRequest, EventList, Health, ServiceList, ServiceRecord, UpRequest, UpResponse,
+    Accepted, DownRequest, Health, ServiceList, ServiceRecord, UpRequest, UpResponse,
     UpdateRequest, UpdateResponse,
 };
 pub use error::ClientError;
+pub use events::FOLLOW_WAIT;
 pub use logs::{LogStream, LogTarget, LogsQuery};
+pub use steer::SteerAction;
 
 /// Name of the server's socket inside its home.
 pub const SOCKET_NAME: &str = "api.sock";
@@ -136,6 +142,23 @@ impl Client {
         .await
     }
 
+    /// `POST /v1/services/NAME/versions?dry_run=true`: what an update would do; nothing is changed.
+    ///
+    /// # Errors
+    /// [`ClientError`]; whatever the update itself would be refused for.
+    pub async fn dry_run(
+        &self,
+        name: &str,
+        request: &UpdateRequest,
+    ) -> Result<DryRun, ClientError> {
+        self.post(
+            format!("{}/versions?dry_run=true", service_path(name)),
+            request,
+            SUBMIT_TIMEOUT,
+        )
+        .await
+    }
+
     /// `POST /v1/services/NAME/down`.
     ///
     /// # Errors
@@ -173,18 +196,6 @@ impl Client {
         let request = connection::request(Method::GET, &path, Vec::new())?;
         let response = self.send(request, self.timeout).await?;
         response.into_stream(self.timeout).await
-    }
-
-    /// `GET /v1/services/NAME/events`: what happened to a service after the event numbered `sequence`.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn events(&self, name: &str, sequence: i64) -> Result<EventList, ClientError> {
-        self.get(
-            format!("{}/events?after={sequence}", service_path(name)),
-            self.timeout,
-        )
-        .await
     }
 
     /// `POST /v1/shutdown`: the server ends; replicas and the proxy go on.

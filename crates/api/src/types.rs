@@ -38,6 +38,9 @@ pub struct UpRequest {
     /// Where the YAML is. Inside the workdir it does not count as content: editing it is no change of the app.
     #[serde(default)]
     pub yaml_path: Option<PathBuf>,
+    /// Name of the user who asks, for the history.
+    #[serde(default)]
+    pub requested_by: Option<String>,
 }
 
 /// Answer to [`UpRequest`].
@@ -63,6 +66,9 @@ pub struct UpdateRequest {
     /// Where the YAML is. Inside the workdir it does not count as content: editing it is no change of the app.
     #[serde(default)]
     pub yaml_path: Option<PathBuf>,
+    /// Name of the user who asks, for the history.
+    #[serde(default)]
+    pub requested_by: Option<String>,
     /// How to get there, as a flag says; `None`: as the YAML says.
     #[serde(default)]
     pub mode: Option<UpdateMode>,
@@ -170,6 +176,12 @@ pub struct RolloutRecord {
     pub started_at: f64,
     /// When it ended, seconds since the epoch.
     pub ended_at: Option<f64>,
+    /// Whether the user has it stand still.
+    #[serde(default)]
+    pub paused: bool,
+    /// Until when the version that it replaced stands by to be gone back to at once, seconds since the epoch.
+    #[serde(default)]
+    pub undo_until: Option<f64>,
     /// What it waits for, as data.
     pub waiting_on: Vec<serde_json::Value>,
 }
@@ -184,6 +196,8 @@ pub enum RolloutState {
     Succeeded,
     /// The new version failed; the last good version is desired again.
     Failed,
+    /// The user called it off; the version before is desired again.
+    Aborted,
     /// A later update took its place.
     Superseded,
 }
@@ -217,30 +231,6 @@ pub struct ReplicaRecord {
     pub is_spot: bool,
     /// Requests in flight at the proxy, if known.
     pub in_flight: Option<u32>,
-}
-
-/// `GET …/events`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EventList {
-    /// In order.
-    pub events: Vec<EventRecord>,
-}
-
-/// One thing that happened to a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EventRecord {
-    /// Number, growing.
-    pub sequence: i64,
-    /// When, seconds since the epoch.
-    pub at: f64,
-    /// The replica concerned.
-    pub replica_id: Option<u32>,
-    /// The version concerned.
-    pub version: Option<u32>,
-    /// Short stable name of the kind of event.
-    pub kind: String,
-    /// A sentence.
-    pub message: String,
 }
 
 /// An error of the API.

@@ -8,7 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use api::client::SOCKET_NAME;
-use api::{Client, ClientError, CreateKeyRequest, DownRequest, ErrorCode, LogTarget, LogsQuery};
+use api::{
+    Client, ClientError, CreateKeyRequest, DownRequest, ErrorCode, LogTarget, LogsQuery,
+    RollbackRequest,
+};
 
 /// A server for one connection: reads one request, then does as it is told.
 struct Server {
@@ -95,6 +98,51 @@ async fn a_long_poll_says_what_it_has_seen() {
     let asked = server.request();
     let line = "GET /v1/services/web?after=7&timeout_seconds=1.500 HTTP/1.1\r\n";
     assert!(asked.starts_with(line), "{asked}");
+}
+
+#[tokio::test]
+async fn following_events_may_take_longer_than_an_ordinary_call() {
+    let (go, wait) = mpsc::channel::<()>();
+    let server = Server::new(move |stream| {
+        wait.recv().expect("leave to answer");
+        let body = r#"{"events": [], "gone": true}"#;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        let _ = stream.write_all((head + body).as_bytes());
+    });
+    let client = server.client().with_timeout(Duration::from_millis(20));
+    let call = tokio::spawn(async move { client.events("a b", 7, true).await });
+    // Past the ordinary limit: a call that kept to it would have failed by now.
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    go.send(()).expect("the server waits");
+    let list = call.await.expect("no panic").expect("an answer");
+    assert!(list.gone && list.events.is_empty());
+    let line = "GET /v1/services/a%20b/events?after=7&follow=true HTTP/1.1\r\n";
+    assert!(server.request().starts_with(line));
+}
+
+#[tokio::test]
+async fn an_answer_to_steering_says_whether_anything_changed() {
+    let body = r#"{"name": "web", "changed": false, "message": "so it is", "desired_version": 3}"#;
+    let server = Server::answering("200 OK", body);
+    let request = RollbackRequest {
+        to: Some(3),
+        requested_by: Some("ann".to_owned()),
+    };
+    let answer = server
+        .client()
+        .rollback("web", &request)
+        .await
+        .expect("done");
+    assert_eq!((answer.changed, answer.desired_version), (false, 3));
+    let asked = server.request();
+    assert!(
+        asked.starts_with("POST /v1/services/web/rollback HTTP/1.1\r\n"),
+        "{asked}"
+    );
+    assert!(
+        asked.ends_with(r#"{"to":3,"requested_by":"ann"}"#),
+        "{asked}"
+    );
 }
 
 #[tokio::test]

@@ -1,10 +1,17 @@
 //! What may be typed. Names, short forms and defaults are SkyServe's where it has them.
 
+mod explain;
+mod steer;
+mod update;
+
 use std::path::PathBuf;
 
-use api::UpdateMode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use self::explain::{DiffArguments, EventsArguments, HistoryArguments, WhyArguments};
+pub(crate) use self::steer::{RollbackArguments, SteerArguments};
+pub(crate) use self::update::UpdateArguments;
 
 /// Serve a task as replicas behind one endpoint, and update it without losing a request.
 #[derive(Debug, Parser)]
@@ -20,7 +27,8 @@ pub(crate) struct Arguments {
     reason = "there is one of it, for as long as the process lives"
 )]
 pub(crate) enum Command {
-    /// Services: up, update, status, down, logs, auth, validate.
+    /// Services: up, update, rollback, pause, resume, promote, abort, status, why, events, history, diff, down, logs, auth,
+    /// validate.
     Serve {
         #[command(subcommand)]
         command: ServeCommand,
@@ -55,12 +63,30 @@ pub(crate) enum ServeCommand {
     Up(UpArguments),
     /// Replace the replicas of a service; its endpoint stays.
     Update(UpdateArguments),
+    /// Bring an earlier version back.
+    Rollback(RollbackArguments),
+    /// Stop an update where it is: nothing more is replaced; what is good is repaired and scaled meanwhile.
+    Pause(SteerArguments),
+    /// Let a paused update go on.
+    Resume(SteerArguments),
+    /// Let an update go on that waits for a person, or before its time: the next step of a canary, the move of traffic.
+    Promote(SteerArguments),
+    /// Give an update up: back to the version that was good before.
+    Abort(SteerArguments),
     /// Show services and their replicas.
     Status(StatusArguments),
     /// Take services, or one replica, down.
     Down(DownArguments),
     /// Show the log of a replica, the controller or the load balancer.
     Logs(LogsArguments),
+    /// Say what a service, or one of its replicas, waits for or why it failed.
+    Why(WhyArguments),
+    /// Show what happened to a service: the timeline of its versions, rollouts and replicas.
+    Events(EventsArguments),
+    /// Show what a service was brought to: versions, who and when, and how each update ended.
+    History(HistoryArguments),
+    /// Show what differs between two versions of a service.
+    Diff(DiffArguments),
     /// API keys of an endpoint.
     Auth {
         #[command(subcommand)]
@@ -116,32 +142,6 @@ pub(crate) struct UpArguments {
     pub(crate) confirm: ConfirmArguments,
     #[command(flatten)]
     pub(crate) task: TaskArguments,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UpdateArguments {
-    /// Name of the service.
-    pub(crate) service_name: String,
-    /// The new task YAML.
-    pub(crate) yaml: String,
-    /// How to replace replicas: rolling, blue_green, canary or in_place [default: what the YAML says, else rolling].
-    #[arg(long, value_parser = update_mode)]
-    pub(crate) mode: Option<UpdateMode>,
-    #[command(flatten)]
-    pub(crate) confirm: ConfirmArguments,
-    #[command(flatten)]
-    pub(crate) task: TaskArguments,
-}
-
-fn update_mode(text: &str) -> Result<UpdateMode, String> {
-    let name = text.to_ascii_lowercase().replace('-', "_");
-    let mut modes = UpdateMode::ALL.into_iter();
-    modes.find(|mode| mode.as_str() == name).ok_or_else(|| {
-        format!(
-            "possible values: {}",
-            UpdateMode::ALL.map(UpdateMode::as_str).join(", ")
-        )
-    })
 }
 
 #[derive(Debug, Args)]
@@ -410,12 +410,23 @@ mod tests {
             "sky serve update --mode blue_green service-name new_service.yaml",
             "sky serve update http-server --mode blue_green examples/serve/http_server/task.yaml",
             "sky serve update http-server task.yaml --mode BLUE-GREEN -y --wait",
+            "sky serve update web t.yaml --max-surge auto --max-unavailable 25% --min-healthy-seconds 5",
+            "sky serve update web t.yaml --no-auto-rollback --auto-rollback --undo-window-seconds=600",
+            "sky serve update web t.yaml --dry-run --json",
+            "sky serve rollback web --to 1 --wait=5 --json",
+            "sky serve pause web",
+            "sky serve abort web --json",
             "sky serve up task.yaml --wait=30 --env A=1 --env B -y",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
         for line in [
             "sky serve update a b --mode green",
+            "sky serve rollback web 1",
+            "sky serve rollback web --to first",
+            "sky serve pause",
+            "sky serve update a b --json",
+            "sky serve update a b --dry-run --wait",
             "sky serve up t.yaml --wait=-1",
         ] {
             assert!(

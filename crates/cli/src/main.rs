@@ -6,11 +6,13 @@ mod args;
 mod commands;
 mod failure;
 mod output;
+mod requester;
 mod server_process;
 mod task_file;
 
 use std::process::ExitCode;
 
+use api::client::SteerAction;
 use clap::Parser;
 
 use crate::args::{ApiCommand, AuthCommand, Command, ProxyCommand, ServeCommand};
@@ -47,9 +49,26 @@ fn serve(command: ServeCommand) -> Result<ExitCode, Failure> {
     match command {
         ServeCommand::Up(arguments) => commands::serve::up::run(&arguments),
         ServeCommand::Update(arguments) => commands::serve::update::run(&arguments),
+        ServeCommand::Rollback(arguments) => commands::serve::steer::rollback(&arguments),
+        ServeCommand::Pause(arguments) => {
+            commands::serve::steer::run(&arguments, SteerAction::Pause)
+        }
+        ServeCommand::Resume(arguments) => {
+            commands::serve::steer::run(&arguments, SteerAction::Resume)
+        }
+        ServeCommand::Promote(arguments) => {
+            commands::serve::steer::run(&arguments, SteerAction::Promote)
+        }
+        ServeCommand::Abort(arguments) => {
+            commands::serve::steer::run(&arguments, SteerAction::Abort)
+        }
         ServeCommand::Status(arguments) => commands::serve::status::run(&arguments),
         ServeCommand::Down(arguments) => commands::serve::down::run(&arguments),
         ServeCommand::Logs(arguments) => commands::serve::logs::run(&arguments),
+        ServeCommand::Events(arguments) => commands::serve::events::run(&arguments),
+        ServeCommand::History(arguments) => commands::serve::history::run(&arguments),
+        ServeCommand::Why(arguments) => commands::serve::why::run(&arguments),
+        ServeCommand::Diff(arguments) => commands::serve::diff::run(&arguments),
         ServeCommand::Auth { command } => match command {
             AuthCommand::Create(arguments) => commands::serve::auth::create::run(&arguments),
             AuthCommand::List(arguments) => commands::serve::auth::list::run(&arguments),

@@ -1,6 +1,8 @@
 //! What people and programs read.
 
 pub(crate) mod duration;
+pub(crate) mod instant;
+pub(crate) mod line_diff;
 pub(crate) mod progress;
 pub(crate) mod prompt;
 pub(crate) mod status;
@@ -21,6 +23,18 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Prints a line to standard output.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     print(&format!("{text}\n"))
+}
+
+/// Text from outside must not move the cursor or break the line.
+pub(crate) fn one_line(text: &str) -> String {
+    let text = text.replace(['\n', '\r', '\t'], " ");
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// Prints a value as JSON, over several lines.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(value);
+    line(&json.map_err(|error| Failure::Refused(error.to_string()))?)
 }
 
 /// Prints a warning to standard error.

@@ -63,7 +63,13 @@ pub(crate) async fn connect_if_used() -> Result<Option<Client>, Failure> {
     }
 }
 
-/// The same without starting a server.
+/// A client to ask about a service: where no server was ever used there is none.
+pub(crate) async fn connect_to(service: &str) -> Result<Client, Failure> {
+    let client = connect_if_used().await?;
+    client.ok_or_else(|| Failure::Refused(format!("Service '{service}' does not exist.")))
+}
+
+/// A client if there is anything to ask about, of a server that may not run.
 pub(crate) fn client_if_used() -> Result<Option<Client>, Failure> {
     let home = home()?;
     Ok(home.database().exists().then(|| Client::new(home.path())))

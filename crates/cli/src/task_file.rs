@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use spec::{
-    Checked, Diagnostic, FileMountSource, Overrides, Purpose, SourceText, Task, Workdir, check_task,
+    Checked, Diagnostic, FileMountSource, Overrides, Purpose, SourceText, Task, UpdateFlags,
+    Workdir, check_task,
 };
 
 use crate::args::TaskArguments;
@@ -42,15 +43,17 @@ pub(crate) fn read(file: &str) -> Result<SourceText, Failure> {
     Ok(SourceText::new(file, text))
 }
 
-/// Reads and checks the YAML of a service. Findings are printed; errors are a failure that was told.
+/// Reads and checks the YAML of a service of this name. Findings are printed; errors are a failure that was told.
 pub(crate) fn load(
     file: &str,
     arguments: &TaskArguments,
-    name: Option<&str>,
+    name: &str,
+    update: UpdateFlags,
 ) -> Result<TaskFile, Failure> {
     let source = read(file)?;
     let mut overrides = overrides(arguments)?;
-    overrides.name = name.map(str::to_owned);
+    overrides.name = Some(name.to_owned());
+    overrides.update = update;
     let Checked { task, diagnostics } = check_task(&source, &overrides, Purpose::Service);
     print(&diagnostics, &source);
     let Some(mut task) = task else {
@@ -127,6 +130,7 @@ pub(crate) fn overrides(arguments: &TaskArguments) -> Result<Overrides, Failure>
         network_tier: arguments.network_tier.clone(),
         local_disk: arguments.local_disk.clone(),
         ports: arguments.ports.clone(),
+        update: UpdateFlags::default(),
     })
 }
 

@@ -8,6 +8,8 @@ mod bad_versions;
 mod endurance;
 #[path = "e2e/examples.rs"]
 mod examples;
+#[path = "e2e/explained.rs"]
+mod explained;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/keys.rs"]
@@ -20,6 +22,8 @@ mod metrics;
 mod refusals;
 #[path = "e2e/server.rs"]
 mod server;
+#[path = "e2e/steering.rs"]
+mod steering;
 #[path = "e2e/updates.rs"]
 mod updates;
 #[path = "e2e/walkthrough.rs"]

@@ -15,7 +15,9 @@ use tokio::time::Instant;
 
 use crate::canary;
 use crate::clock::now;
-use crate::controller::{ControllerError, NewVersion, Shared, Updated, View, is_running};
+use crate::controller::{ControllerError, Shared, View};
+use crate::masks;
+use crate::new_version::{NewVersion, Updated};
 use crate::observe::Observers;
 use crate::probing::Probers;
 
@@ -58,6 +60,8 @@ pub(crate) enum Message {
     Steer {
         /// Where to: `Steer` or `Rollback`.
         event: Event,
+        /// Who asks, where that is known.
+        requested_by: Option<String>,
         /// The answer.
         reply: oneshot::Sender<Result<Answer, ControllerError>>,
     },
@@ -86,6 +90,10 @@ pub(crate) struct Actor {
     waiting: VecDeque<(Event, Option<String>)>,
     /// When to try again to commit it.
     retry_at: Option<Instant>,
+    /// The secrets of its versions.
+    pub(crate) masks: spec::Masks,
+    /// Who asked for the next step, where somebody did.
+    pub(crate) requested_by: Option<String>,
     /// The state as it is in the store.
     committed: String,
     publish: watch::Sender<View>,
@@ -120,6 +128,8 @@ pub(crate) async fn run(
         restarts: BTreeSet::new(),
         canary: canary::Told::default(),
         complained_of: BTreeMap::new(),
+        requested_by: None,
+        masks: masks::of(&*shared.store, &service.state),
         committed: serialised(&service.state),
         state: Arc::new(service.state),
         revision: service.revision,
@@ -175,7 +185,8 @@ impl Actor {
 
     async fn take(&mut self, message: Message) {
         match message {
-            Message::Event { event, settles } => {
+            Message::Event { mut event, settles } => {
+                masks::event(&self.masks, &mut event);
                 self.tell_of_recovery(&event);
                 if let Event::Launched { replica } | Event::LaunchFailed { replica, .. } = &event {
                     self.launches.insert(*replica, Some(Instant::now()));
@@ -184,9 +195,10 @@ impl Actor {
             }
             Message::Observed {
                 replica,
-                observation,
+                mut observation,
                 begun,
             } => {
+                masks::observation(&self.masks, &mut observation);
                 if !self.is_premature(replica, &observation, begun) {
                     let event = Event::Observed {
                         replica,
@@ -200,8 +212,12 @@ impl Actor {
                 let answer = self.asked(&event).await;
                 let _ = reply.send(answer);
             }
-            Message::Steer { event, reply } => {
-                let answer = self.steer(&event).await;
+            Message::Steer {
+                event,
+                requested_by,
+                reply,
+            } => {
+                let answer = self.steer(&event, requested_by).await;
                 let _ = reply.send(answer);
             }
             Message::Keys { change, reply } => {
@@ -347,72 +363,6 @@ impl Actor {
         }
     }
 
-    async fn asked(&mut self, event: &Event) -> Result<(), ControllerError> {
-        if let Event::TerminateReplica { replica, purge, .. } = event {
-            self.may_terminate(*replica, *purge)?;
-        }
-        self.step(event, &[], None, None)
-            .await
-            .map_err(ControllerError::from)
-    }
-
-    fn may_terminate(&self, id: ReplicaId, purge: bool) -> Result<(), ControllerError> {
-        let name = &self.state.name;
-        let Some(replica) = self.state.replicas.get(&id) else {
-            return Err(ControllerError::NoSuchReplica {
-                service: name.clone(),
-                replica: id,
-            });
-        };
-        if !is_running(&self.state) {
-            return Err(ControllerError::Conflict(format!(
-                "Service '{name}' is shutting down."
-            )));
-        }
-        if replica.status.is_terminal() && !purge {
-            return Err(ControllerError::Conflict(format!(
-                "Replica {id} of service '{name}' is {} already; with --purge its record is removed.",
-                replica.status
-            )));
-        }
-        Ok(())
-    }
-
-    async fn update(&mut self, next: NewVersion) -> Result<Updated, ControllerError> {
-        if !is_running(&self.state) {
-            let name = &self.state.name;
-            return Err(ControllerError::Conflict(format!(
-                "Service '{name}' is shutting down and cannot be updated."
-            )));
-        }
-        self.catch_up().await?;
-        let number = self.state.newest() + 1;
-        let (version, record) = next.numbered(number, now());
-        let event = Event::Update {
-            version: Box::new(version),
-        };
-        self.step(&event, &[], Some(&record), None).await?;
-        let live = self
-            .state
-            .replicas
-            .values()
-            .filter(|replica| replica.is_live());
-        let reused = live.filter(|r| r.version == number && r.launched_version != number);
-        let adopting = self
-            .state
-            .rollout
-            .iter()
-            .flat_map(|rollout| rollout.adopting.keys());
-        let reused = reused
-            .map(|replica| replica.id)
-            .chain(adopting.copied())
-            .collect();
-        Ok(Updated {
-            version: number,
-            reused,
-        })
-    }
-
     /// One step, from event to execution.
     pub(crate) async fn step(
         &mut self,
@@ -421,7 +371,7 @@ impl Actor {
         version: Option<&VersionRecord>,
         keys: Option<&KeyChange>,
     ) -> Result<(), StoreError> {
-        let at = now();
+        let (at, requested_by) = (now(), self.requested_by.take());
         let Step {
             state,
             actions,
@@ -444,6 +394,7 @@ impl Actor {
                     state: &committing,
                     at,
                     version: version.as_ref(),
+                    requested_by: requested_by.as_deref(),
                     keys: keys.as_ref(),
                     owed: &owed,
                     settled: &settled,

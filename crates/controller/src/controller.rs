@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use plan::rollout::UpdateMode;
 use plan::routing::{ReplicaId, Version};
-use plan::settings::UpdateSettings;
-use plan::{Event, ServicePhase, ServiceState, VersionState};
+use plan::steering::Answer;
+use plan::{Event, Happening, HappeningKind, ServicePhase, ServiceState, Steering};
 use provider::{Provider, ReplicaKey};
-use spec::{ServiceSpec, Task};
-use store::{Commit, Store, StoreError, StoredService, VersionFiles, VersionRecord};
+use store::{Commit, Store, StoreError, StoredService};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::actor::{self, Message};
 use crate::clock::now;
+use crate::new_version::{NewVersion, Updated};
 use crate::proxy_link::ProxyLink;
 use crate::snapshots::Snapshots;
 
@@ -60,36 +59,6 @@ pub struct View {
     pub revision: u64,
     /// The planner's state.
     pub state: Arc<ServiceState>,
-}
-
-/// A version that a user wants, complete but for its number.
-#[derive(Clone, Debug)]
-pub struct NewVersion {
-    /// What to serve.
-    pub task: Task,
-    /// Its `service` section.
-    pub service: ServiceSpec,
-    /// The YAML as the user wrote it.
-    pub yaml: String,
-    /// Snapshots of its files; already made.
-    pub files: VersionFiles,
-    /// Content hash of everything a replica can see.
-    pub task_hash: String,
-    /// Whether replicas are asked for on spot machines.
-    pub use_spot: bool,
-    /// How to get there.
-    pub mode: UpdateMode,
-    /// Limits of the way there.
-    pub settings: UpdateSettings,
-}
-
-/// An accepted update.
-#[derive(Clone, Debug)]
-pub struct Updated {
-    /// The number of the new version.
-    pub version: Version,
-    /// Replicas that took it without a restart.
-    pub reused: Vec<ReplicaId>,
 }
 
 /// Why a request was refused. Nothing has changed then.
@@ -288,13 +257,17 @@ impl Controller {
             return Err(StoreError::NameTaken(name.to_owned()).into());
         }
         let at = now();
+        let requested_by = first.requested_by.clone();
         let (version, record) = first.numbered(1, at);
         let state = ServiceState::new(name.to_owned(), incarnation, listen, version, at);
-        let step = plan::step(&state, at, &Event::Tick);
+        let mut step = plan::step(&state, at, &Event::Tick);
+        // The timeline begins with what everything else follows from.
+        step.happenings.insert(0, accepted());
         let revision = self.shared.store.create(Commit {
             state: &step.state,
             at,
             version: Some(&record),
+            requested_by: requested_by.as_deref(),
             keys: None,
             owed: &step.actions,
             settled: &[],
@@ -354,6 +327,45 @@ impl Controller {
             .await?
     }
 
+    /// Pauses, resumes, promotes or aborts the update in progress. Idempotent; the answer says whether anything
+    /// changed.
+    ///
+    /// # Errors
+    /// No such service, it cannot be done (`Conflict`, with a sentence), or the store cannot be written.
+    pub async fn steer(
+        &self,
+        name: &str,
+        what: Steering,
+        requested_by: Option<String>,
+    ) -> Result<Answer, ControllerError> {
+        let event = Event::Steer { what };
+        self.ask(name, |reply| Message::Steer {
+            event,
+            requested_by,
+            reply,
+        })
+        .await?
+    }
+
+    /// Makes an earlier version the desired one again, under its own number; `None` is the one before.
+    ///
+    /// # Errors
+    /// No such service, no such version (`Conflict`, with a sentence), or the store cannot be written.
+    pub async fn rollback(
+        &self,
+        name: &str,
+        to: Option<Version>,
+        requested_by: Option<String>,
+    ) -> Result<Answer, ControllerError> {
+        let event = Event::Rollback { to };
+        self.ask(name, |reply| Message::Steer {
+            event,
+            requested_by,
+            reply,
+        })
+        .await?
+    }
+
     pub(crate) async fn ask<T>(
         &self,
         name: &str,
@@ -386,33 +398,12 @@ impl Controller {
     }
 }
 
-impl NewVersion {
-    /// The same, once its number is known: what the planner and what the store keep of it.
-    pub(crate) fn numbered(
-        self,
-        version: Version,
-        at: plan::Timestamp,
-    ) -> (VersionState, VersionRecord) {
-        let state = VersionState {
-            version,
-            settings: self.settings,
-            spec: self.service,
-            task_hash: self.task_hash,
-            use_spot: self.use_spot,
-            mode: self.mode,
-            accepted_at: at,
-            ever_ready: false,
-            trusted_at: None,
-            failure: None,
-            backoff: plan::backoff::Backoff::default(),
-        };
-        let record = VersionRecord {
-            version,
-            task: self.task,
-            yaml: self.yaml,
-            files: self.files,
-        };
-        (state, record)
+fn accepted() -> Happening {
+    Happening {
+        kind: HappeningKind::VersionAccepted,
+        replica: None,
+        version: Some(1),
+        message: "version 1 is accepted: the service is created".to_owned(),
     }
 }
 

@@ -53,7 +53,8 @@ async fn steering_says_what_it_does_does_it_once_and_survives_a_restart() {
     let world = World::new().await;
     let store = MortalStore::open(&world.database(), Death::Never);
     let controller = up(&world, &store).await;
-    let steer = |controller: Controller, what| async move { controller.steer("web", what).await };
+    let steer =
+        |controller: Controller, what| async move { controller.steer("web", what, None).await };
     let refused = steer(controller.clone(), Steering::Pause).await;
     assert!(matches!(refused, Err(ControllerError::Conflict(_))));
 
@@ -120,13 +121,14 @@ async fn in_place_restarts_each_replica_once_and_rolls_back_the_same_way() {
     controller.update("web", next).await.unwrap();
     let view = until(&controller, |view| outcome(view).is_some()).await;
     assert!(matches!(outcome(&view), Some(Outcome::Succeeded { .. })));
-    let answer = controller.rollback("web", None).await.unwrap();
+    let answer = controller.rollback("web", None, None).await.unwrap();
     assert!(answer.changed, "{}", answer.message);
     let view = until(&controller, |view| outcome(view).is_some()).await;
     assert_eq!(view.state.active_versions(), vec![1]);
     assert_eq!(view.state.newest(), 2, "versions are not renumbered");
     let replicas: Vec<u32> = view.state.replicas.keys().copied().collect();
     assert_eq!(replicas, vec![1, 2], "no machine more");
+    controller.shutdown().await;
     let machines = world.machines();
     let runs: Vec<&str> = machines
         .restarted
@@ -136,6 +138,4 @@ async fn in_place_restarts_each_replica_once_and_rolls_back_the_same_way() {
     assert_eq!(runs, ["two", "two", "one", "one"]);
     assert!(machines.ended_while_routed.is_empty());
     assert_eq!(machines.started.len(), 2);
-    drop(machines);
-    controller.shutdown().await;
 }

@@ -2,6 +2,7 @@
 
 use crate::action::Action;
 use crate::happening::{Happening, HappeningKind};
+use crate::report;
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::state::{ServiceState, VersionState};
 use crate::status::ReplicaStatus;
@@ -28,11 +29,31 @@ impl Context {
         }
     }
 
-    pub(crate) fn into_step(self) -> Step {
+    pub(crate) fn into_step(mut self) -> Step {
+        self.say_how_it_ended();
         Step {
             state: self.state,
             actions: self.actions,
             happenings: self.happenings,
+        }
+    }
+
+    /// How a rollout ended is told in the words of the status.
+    fn say_how_it_ended(&mut self) {
+        let Some(rollout) = &self.state.rollout else {
+            return;
+        };
+        let ends = |happening: &&mut Happening| {
+            happening.version == Some(rollout.version)
+                && matches!(
+                    happening.kind,
+                    HappeningKind::RolloutSucceeded
+                        | HappeningKind::RolloutFailed
+                        | HappeningKind::RolloutAborted
+                )
+        };
+        for happening in self.happenings.iter_mut().filter(ends) {
+            happening.message = report::rollout_sentence(&self.state, rollout, self.now);
         }
     }
 

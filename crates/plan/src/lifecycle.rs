@@ -8,7 +8,7 @@ use crate::backoff::FORGIVE_AFTER_SECONDS;
 use crate::context::Context;
 use crate::event::Event;
 use crate::happening::HappeningKind;
-use crate::observation::{ErrorClass, Exit, Observation, Phase, Stage};
+use crate::observation::{ErrorClass, Exit, Observation, Phase};
 use crate::replica::Replica;
 use crate::rollout::{self, end_replica};
 use crate::routing::{ApiKeyHash, ReplicaId, Version};
@@ -71,7 +71,7 @@ pub(crate) fn apply(context: &mut Context, event: &Event) {
             in_flight,
         } => heard::acknowledged(context, *generation, in_flight),
         Event::TableRefused { generation, reason } => {
-            heard::table_refused(context, *generation, reason)
+            heard::table_refused(context, *generation, reason);
         }
         Event::Traffic {
             generation,
@@ -255,37 +255,14 @@ fn note_places(replica: &mut Replica, observation: &Observation) {
 }
 
 fn exited(context: &mut Context, id: ReplicaId, exit: &Exit) {
-    let reason = exit_sentence(exit);
+    let reason = exit.sentence();
+    if let Some(replica) = context.state.replicas.get_mut(&id) {
+        replica.exit = Some(exit.without_log());
+    }
     if context.set_status(id, ReplicaStatus::Failed, Some(&reason)) {
         ending::begin_now(context, id);
         rollout::own_fault(context, id);
     }
-}
-
-fn exit_sentence(exit: &Exit) -> String {
-    let stage = match exit.stage {
-        Stage::Setup => "setup",
-        Stage::Run => "run",
-    };
-    let how = match (exit.code, exit.signal) {
-        (Some(code), _) => format!("exited with code {code}"),
-        (None, Some(signal)) => format!("was ended by signal {signal}"),
-        (None, None) => "ended".to_owned(),
-    };
-    let hint = exit
-        .hint
-        .as_ref()
-        .map(|hint| format!(" ({hint})"))
-        .unwrap_or_default();
-    let last = exit
-        .log_tail
-        .iter()
-        .rev()
-        .find(|line| !line.trim().is_empty());
-    let last = last
-        .map(|line| format!("; last line of its log: {}", line.trim()))
-        .unwrap_or_default();
-    format!("{stage} {how}{hint}{last}")
 }
 
 fn lost(context: &mut Context, id: ReplicaId, why: &str) {

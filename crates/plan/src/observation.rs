@@ -71,6 +71,45 @@ pub struct Exit {
     pub hint: Option<String>,
 }
 
+impl Exit {
+    /// `run exited with code 1; last line of its log: boom`.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let stage = match self.stage {
+            Stage::Setup => "setup",
+            Stage::Run => "run",
+        };
+        let how = match (self.code, self.signal) {
+            (Some(code), _) => format!("exited with code {code}"),
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        };
+        let hint = self
+            .hint
+            .as_ref()
+            .map(|hint| format!(" ({hint})"))
+            .unwrap_or_default();
+        let last = self
+            .log_tail
+            .iter()
+            .rev()
+            .find(|line| !line.trim().is_empty());
+        let last = last
+            .map(|line| format!("; last line of its log: {}", line.trim()))
+            .unwrap_or_default();
+        format!("{stage} {how}{hint}{last}")
+    }
+
+    /// The same without the lines of the log.
+    #[must_use]
+    pub fn without_log(&self) -> Self {
+        Self {
+            log_tail: Vec::new(),
+            ..self.clone()
+        }
+    }
+}
+
 /// A part of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::observation::Exit;
 use crate::rollout::Restart;
 use crate::routing::{Generation, ReplicaId, Version};
 use crate::status::ReplicaStatus;
@@ -54,6 +55,9 @@ pub struct Replica {
     pub detail: Option<String>,
     /// Why it failed or goes.
     pub reason: Option<String>,
+    /// How `setup` or `run` ended, if it failed; without the lines of its log.
+    #[serde(default)]
+    pub exit: Option<Exit>,
     /// How far its verification is, where its version asks for one.
     #[serde(default, skip_serializing_if = "Verification::is_none")]
     pub verification: Verification,
@@ -122,6 +126,7 @@ impl Replica {
             resources_full: None,
             detail: None,
             reason: None,
+            exit: None,
             verification: Verification::None,
             routed: Routed::Never,
             restart: None,

@@ -1,16 +1,21 @@
 //! Why things are as they are, as data and in one sentence. `sky serve status` prints the sentence;
 //! JSON carries the data. Everything here is a pure view of the state.
 
-mod waiting_on;
+mod waiting;
+mod why;
 
-use crate::replica::Replica;
+use spec::StepEnd;
+
+use crate::replica::{Replica, Routed};
 use crate::rollout::{Outcome, Rollout, canary};
 use crate::routing::Version;
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::{ReplicaStatus, ServiceStatus};
 use crate::time::Timestamp;
+use crate::verify::Verification;
 
-pub use waiting_on::{WaitingOn, ending_waits_on, waiting_on};
+pub use waiting::WaitingOn;
+pub use why::{Deadline, Why, is_told, why, why_replica};
 
 /// The service's status.
 #[must_use]
@@ -34,6 +39,150 @@ pub fn service_status(state: &ServiceState) -> ServiceStatus {
                 status => status,
             }
         }
+    }
+}
+
+/// What has to happen before `version` is complete, most telling first.
+#[must_use]
+pub fn waiting_on(state: &ServiceState, version: Version, now: Timestamp) -> Vec<WaitingOn> {
+    let mut reasons = Vec::new();
+    if let Some(rollout) = state.rollout_in_progress() {
+        reasons.extend(
+            rollout
+                .adopting
+                .keys()
+                .map(|id| WaitingOn::Adoption { replica: *id }),
+        );
+    }
+    reasons.extend(canary_step(state, now));
+    reasons.extend(restarting(state, now));
+    let live = state.replicas.values().filter(|replica| replica.is_live());
+    reasons.extend(
+        live.filter(|replica| replica.version == version)
+            .filter_map(|replica| why_not_available(state, replica, now)),
+    );
+    let no_room = state.rollout_in_progress().and_then(|r| r.no_room.as_ref());
+    reasons.extend(no_room.map(|found| WaitingOn::Room {
+        surge: found.surge,
+        seen: found.seen.clone(),
+    }));
+    if let Some(version) = state.version(version)
+        && let Some(instant) = version.backoff.not_before
+        && instant > now
+    {
+        reasons.push(WaitingOn::Backoff {
+            version: version.version,
+            remaining_seconds: (instant - now).as_seconds(),
+            failures: version.backoff.failures,
+            last_failure: last_failure(state, version.version),
+        });
+    }
+    reasons
+}
+
+/// Replicas that drain before they are restarted.
+fn restarting(state: &ServiceState, now: Timestamp) -> Vec<WaitingOn> {
+    let live = state.replicas.values().filter(|replica| replica.is_live());
+    let drains = live.filter_map(|replica| {
+        let restart = replica.restart.filter(|restart| !restart.asked)?;
+        Some(WaitingOn::Restarting {
+            replica: replica.id,
+            in_flight: state.live.in_flight.get(&replica.id).copied().unwrap_or(0),
+            remaining_seconds: (restart.drain_deadline - now).as_seconds().max(0.0),
+        })
+    });
+    drains.collect()
+}
+
+/// The step of a canary that is in force.
+fn canary_step(state: &ServiceState, now: Timestamp) -> Option<WaitingOn> {
+    state.rollout_in_progress()?;
+    let (progress, step, steps) = canary::current(state)?;
+    let lasted = (now - progress.since?).as_seconds();
+    Some(WaitingOn::CanaryStep {
+        step: progress.step.saturating_add(1),
+        steps,
+        weight_percent: step.weight_percent,
+        remaining_seconds: match step.until {
+            StepEnd::Seconds(seconds) => Some((seconds - lasted).max(0.0)),
+            StepEnd::Promoted => None,
+        },
+        doubt: progress.doubt.clone(),
+    })
+}
+
+/// Why the newest replica of a version that failed did so.
+fn last_failure(state: &ServiceState, version: Version) -> Option<String> {
+    let replicas = state.replicas.values().rev();
+    let mut failed = replicas.filter(|r| r.version == version && r.status.is_failed());
+    failed.next()?.reason.clone()
+}
+
+fn why_not_available(state: &ServiceState, replica: &Replica, now: Timestamp) -> Option<WaitingOn> {
+    let version = state.version(replica.version)?;
+    let (id, since) = (replica.id, |instant: Option<Timestamp>| {
+        instant.map_or(0.0, |instant| (now - instant).as_seconds())
+    });
+    match replica.status {
+        ReplicaStatus::Pending => Some(WaitingOn::Pending { replica: id }),
+        ReplicaStatus::Provisioning => Some(WaitingOn::Provisioning {
+            replica: id,
+            detail: replica.detail.clone(),
+            elapsed_seconds: since(replica.launched_at),
+        }),
+        ReplicaStatus::Starting if replica.verification == Verification::Running => {
+            let verify = version.settings.verify.as_ref();
+            Some(WaitingOn::Verifying {
+                replica: id,
+                limit_seconds: verify.map_or(0.0, |verify| verify.timeout_seconds),
+            })
+        }
+        ReplicaStatus::Starting => Some(WaitingOn::Starting {
+            replica: id,
+            elapsed_seconds: since(replica.app_started_at),
+            limit_seconds: version.spec.readiness_probe.initial_delay_seconds,
+            last_probe_failure: replica.last_probe_failure.clone(),
+        }),
+        ReplicaStatus::NotReady => Some(WaitingOn::NotReady {
+            replica: id,
+            last_probe_failure: replica.last_probe_failure.clone(),
+        }),
+        ReplicaStatus::Ready if !state.is_available(replica, now) => Some(WaitingOn::Settling {
+            replica: id,
+            elapsed_seconds: since(replica.ready_since),
+            limit_seconds: version.settings.min_healthy_seconds,
+        }),
+        _ => None,
+    }
+}
+
+/// What a replica on its way out waits for.
+#[must_use]
+pub fn ending_waits_on(
+    state: &ServiceState,
+    replica: &Replica,
+    now: Timestamp,
+) -> Option<WaitingOn> {
+    let ending = replica.ending.as_ref().filter(|ending| !ending.released)?;
+    if ending.terminate_asked {
+        return Some(WaitingOn::Stopping {
+            replica: replica.id,
+        });
+    }
+    match replica.routed {
+        Routed::LeftIn(generation)
+            if state.live.acknowledged.min(state.live.counted_at) < generation =>
+        {
+            Some(WaitingOn::ProxyAcknowledgement { generation })
+        }
+        Routed::LeftIn(_) => Some(WaitingOn::Draining {
+            replica: replica.id,
+            in_flight: state.live.in_flight.get(&replica.id).copied().unwrap_or(0),
+            remaining_seconds: (ending.drain_deadline - now).as_seconds().max(0.0),
+        }),
+        Routed::Never | Routed::InTable => Some(WaitingOn::Stopping {
+            replica: replica.id,
+        }),
     }
 }
 

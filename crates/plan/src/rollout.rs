@@ -41,7 +41,7 @@
 //!    (`warm.rs`). Going back makes an earlier version the desired and trusted one under its own
 //!    number; the one left is given up and never served again unless asked for by name.
 //! 10. An update during an update supersedes it: replicas of the superseded version that serve stay
-//!    until they are replaced; the others end at once.
+//!     until they are replaced; the others end at once.
 //!
 //! Cold start: the first version has no rollout; it becomes trusted once T of it are available.
 //! Recovery: all of this is state, so a restart resumes where it was; deadlines that condemn do not

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use api::{ErrorCode, UpdateMode};
 use controller::{NewVersion, Snapshots};
 use plan::settings::UpdateSettings;
-use spec::files;
 use spec::{FileMountSource, FilesDigest, ResourceCandidate, Task, Tls, Workdir};
 use store::{FileSource, VersionFiles};
 
@@ -20,6 +19,9 @@ pub(crate) const FIRST_ENDPOINT_PORT: u16 = 30001;
 /// Address that endpoints listen on; every address of the machine unless set.
 pub(crate) const ENDPOINT_HOST_VARIABLE: &str = "SKYSERVE_ENDPOINT_HOST";
 
+/// The longest name of a user that is kept.
+const USER_NAME_CHARS_MAX: usize = 64;
+
 /// What a user hands in.
 pub(crate) struct Submission {
     /// What to serve.
@@ -30,20 +32,29 @@ pub(crate) struct Submission {
     pub(crate) base_dir: PathBuf,
     /// Where the YAML is.
     pub(crate) yaml_path: Option<PathBuf>,
+    /// Who asks, as they say.
+    pub(crate) requested_by: Option<String>,
     /// How to get there, where a flag says so: it goes before the YAML.
     pub(crate) mode: Option<UpdateMode>,
 }
 
-/// Copies the task's files and works out what the version is. Keep [`Snapshots::hold`] until it is committed.
-pub(crate) fn version(
-    snapshots: &Snapshots,
-    submission: Submission,
-) -> Result<NewVersion, Refusal> {
+/// What becomes of the user's files.
+#[derive(Clone, Copy)]
+pub(crate) enum Files<'a> {
+    /// They are copied. Keep [`Snapshots::hold`] until the version is committed.
+    Copied(&'a Snapshots),
+    /// They are read, to know their content, and nothing more.
+    Read,
+}
+
+/// Takes in the task's files and works out what the version is.
+pub(crate) fn version(submission: Submission, files: Files<'_>) -> Result<NewVersion, Refusal> {
     let Submission {
         mut task,
         yaml,
         base_dir,
         yaml_path,
+        requested_by,
         mode,
     } = submission;
     if let Some(tls) = task
@@ -69,7 +80,7 @@ pub(crate) fn version(
         )));
     }
     local_candidate(&task)?;
-    let (files, digest) = snapshot(snapshots, &task, &base_dir, yaml_path.as_deref())?;
+    let (files, digest) = snapshot(files, &task, &base_dir, yaml_path.as_deref())?;
     let task_hash = task.task_hash(&digest).to_string();
     let use_spot = task
         .resources
@@ -85,9 +96,18 @@ pub(crate) fn version(
         files,
         task_hash,
         use_spot,
+        requested_by: requested_by.as_deref().and_then(user_name),
         mode,
         settings,
     })
+}
+
+/// A name as it may be stored and shown: on one line, of some length, and not empty.
+pub(crate) fn user_name(text: &str) -> Option<String> {
+    let printable = text.chars().filter(|character| !character.is_control());
+    let name: String = printable.take(USER_NAME_CHARS_MAX).collect();
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 /// Placement, as long as there is one infra: some candidate must allow this machine.
@@ -113,7 +133,7 @@ fn local_candidate(task: &Task) -> Result<(), Refusal> {
 }
 
 fn snapshot(
-    snapshots: &Snapshots,
+    files: Files<'_>,
     task: &Task,
     base_dir: &Path,
     yaml_path: Option<&Path>,
@@ -130,7 +150,7 @@ fn snapshot(
                     root.display()
                 )));
             }
-            let (source, digest) = copy(snapshots, &root, yaml_path)?;
+            let (source, digest) = take_in(files, &root, yaml_path)?;
             digests.push(("", digest));
             kept.workdir = Some(source);
         }
@@ -148,29 +168,31 @@ fn snapshot(
                  yet; give a local file or folder."
             )));
         };
-        let (source, digest) = copy(snapshots, &resolve(base_dir, path), yaml_path)?;
+        let (source, digest) = take_in(files, &resolve(base_dir, path), yaml_path)?;
         digests.push((destination, digest));
         kept.mounts.push((destination.to_owned(), source));
     }
     Ok((kept, FilesDigest::combine(digests)))
 }
 
-/// Copies a tree. The digest that counts for the version leaves the YAML out where it lies within: editing
+/// Takes in a tree. The digest that counts for the version leaves the YAML out where it lies within: editing
 /// `replicas: 2` to `3` there is no change of the app.
-fn copy(
-    snapshots: &Snapshots,
+fn take_in(
+    files: Files<'_>,
     root: &Path,
     yaml_path: Option<&Path>,
 ) -> Result<(FileSource, FilesDigest), Refusal> {
-    let mut entries = files::collect(root).map_err(controller::SnapshotError::from)?;
+    let mut entries = spec::files::collect(root).map_err(controller::SnapshotError::from)?;
     let source = FileSource {
-        digest: files::digest(&entries).hash().to_string(),
+        digest: spec::files::digest(&entries).hash().to_string(),
     };
-    snapshots.make(&source.digest, root, &entries)?;
+    if let Files::Copied(snapshots) = files {
+        snapshots.make(&source.digest, root, &entries)?;
+    }
     let within = std::fs::canonicalize(root).ok();
     let within = within.and_then(|root| yaml_path?.strip_prefix(root).ok());
     entries.retain(|entry| within.is_none_or(|yaml| entry.path != yaml));
-    Ok((source, files::digest(&entries)))
+    Ok((source, spec::files::digest(&entries)))
 }
 
 /// The proxy stands elsewhere than the user.
@@ -281,6 +303,14 @@ mod tests {
         make_absolute(&mut tls, Path::new("/base"));
         assert_eq!(tls.keyfile, "/base/tls/key.pem");
         assert_eq!(tls.certfile, "/etc/cert.pem");
+    }
+
+    #[test]
+    fn the_name_of_a_user_fits_into_a_table() {
+        assert_eq!(user_name(" ann\n\u{1b}[2J "), Some("ann[2J".to_owned()));
+        assert_eq!(user_name("\t \n"), None);
+        let long = user_name(&"é".repeat(1000)).unwrap();
+        assert_eq!(long.chars().count(), USER_NAME_CHARS_MAX);
     }
 
     #[test]

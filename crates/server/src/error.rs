@@ -5,6 +5,8 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use controller::{ControllerError, SnapshotError};
+use plan::ServiceState;
+use plan::routing::Version;
 use store::StoreError;
 
 /// An [`ApiError`] as a response.
@@ -17,6 +19,21 @@ impl Refusal {
             code,
             message: message.into(),
         })
+    }
+
+    /// There is no such version, or none any more.
+    pub(crate) fn no_such_version(state: &ServiceState, version: Version) -> Self {
+        let known: Vec<String> = state.versions.keys().map(ToString::to_string).collect();
+        let gone = if version > 0 && version < state.newest() {
+            "is not kept any more"
+        } else {
+            "does not exist"
+        };
+        let (name, known) = (&state.name, known.join(", "));
+        let message = format!(
+            "Version {version} of service '{name}' {gone}. Versions that are kept: {known}."
+        );
+        Self::new(ErrorCode::NotFound, message)
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {

@@ -5,8 +5,11 @@
 
 mod accept;
 mod api_key;
+mod diff;
 mod error;
+mod forecast;
 mod home;
+mod log_tail;
 mod logs;
 mod names;
 mod record;

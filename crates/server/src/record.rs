@@ -82,9 +82,8 @@ fn rollout(state: &ServiceState, rollout: &Rollout, now: Timestamp) -> RolloutRe
     let (progress, ended_at) = match &rollout.outcome {
         None => (RolloutState::InProgress, None),
         Some(Outcome::Succeeded { at }) => (RolloutState::Succeeded, Some(*at)),
-        Some(Outcome::Failed { at, .. } | Outcome::Aborted { at, .. }) => {
-            (RolloutState::Failed, Some(*at))
-        }
+        Some(Outcome::Failed { at, .. }) => (RolloutState::Failed, Some(*at)),
+        Some(Outcome::Aborted { at, .. }) => (RolloutState::Aborted, Some(*at)),
         Some(Outcome::Superseded { at, .. }) => (RolloutState::Superseded, Some(*at)),
     };
     let waiting_on = if rollout.is_in_progress() {
@@ -101,6 +100,8 @@ fn rollout(state: &ServiceState, rollout: &Rollout, now: Timestamp) -> RolloutRe
         wanted_replicas: state.target(),
         started_at: rollout.started_at.as_seconds(),
         ended_at: ended_at.map(Timestamp::as_seconds),
+        paused: rollout.is_in_progress() && rollout.paused_at.is_some(),
+        undo_until: state.warm.map(|warm| warm.until.as_seconds()),
         waiting_on: waiting_on
             .iter()
             .filter_map(|reason| serde_json::to_value(reason).ok())

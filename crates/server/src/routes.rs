@@ -1,6 +1,12 @@
 //! The API's routes; see the table in the `api` crate.
 
+mod diff;
+mod events;
+mod history;
 mod keys;
+mod steer;
+mod update;
+mod why;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,8 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{
-    Accepted, DownRequest, ErrorCode, EventList, EventRecord, Health, ServiceList, ServiceRecord,
-    UpRequest, UpResponse, UpdateRequest, UpdateResponse,
+    Accepted, DownRequest, ErrorCode, Health, ServiceList, ServiceRecord, UpRequest, UpResponse,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -23,7 +28,7 @@ use store::Store;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::Submission;
+use crate::accept::{Files, Submission};
 use crate::error::Refusal;
 use crate::home::Home;
 use crate::{accept, logs, names, record};
@@ -32,7 +37,6 @@ use crate::{accept, logs, names, record};
 const BODY_LIMIT_BYTES: usize = 8 * 1024 * 1024;
 /// The longest a request may wait for a change.
 const LONGEST_WAIT_SECONDS: f64 = 60.0;
-const EVENTS_PER_ANSWER: u32 = 1000;
 /// How long `up` waits for the proxy.
 const LISTENING_LIMIT: Duration = Duration::from_secs(10);
 
@@ -56,7 +60,12 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/health", get(health))
         .route("/v1/services", get(list).post(up))
         .route("/v1/services/{name}", get(service))
-        .route("/v1/services/{name}/versions", post(update))
+        .route("/v1/services/{name}/versions", post(update::version))
+        .route("/v1/services/{name}/pause", post(steer::pause))
+        .route("/v1/services/{name}/resume", post(steer::resume))
+        .route("/v1/services/{name}/promote", post(steer::promote))
+        .route("/v1/services/{name}/abort", post(steer::abort))
+        .route("/v1/services/{name}/rollback", post(steer::rollback))
         .route("/v1/services/{name}/down", post(down))
         .route(
             "/v1/services/{name}/replicas/{id}/terminate",
@@ -68,7 +77,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         )
         .route("/v1/services/{name}/keys/{id}", delete(keys::revoke))
         .route("/v1/services/{name}/logs", get(service_logs))
-        .route("/v1/services/{name}/events", get(events))
+        .route("/v1/services/{name}/events", get(events::list))
+        .route("/v1/services/{name}/history", get(history::list))
+        .route("/v1/services/{name}/why", get(why::service))
+        .route("/v1/services/{name}/diff", get(diff::versions))
         .route("/v1/shutdown", post(shutdown))
         .fallback(|| async { Refusal::new(ErrorCode::NotFound, "there is no such route") })
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
@@ -162,6 +174,7 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
         yaml,
         base_dir,
         yaml_path,
+        requested_by,
     } = request;
     names::check(&name).map_err(Refusal::invalid)?;
     let _accepting = shared.accepting.lock().await;
@@ -179,9 +192,10 @@ async fn up(State(shared): Context, Json(request): Json<UpRequest>) -> Answer<Up
             yaml,
             base_dir,
             yaml_path,
+            requested_by,
             mode,
         };
-        let version = accept::version(&context.snapshots, submission)?;
+        let version = accept::version(submission, Files::Copied(&context.snapshots))?;
         let port_lock = accept::port_lock();
         let listen = accept::endpoint(&ports)?;
         let create = context
@@ -252,42 +266,6 @@ fn taken(view: &View) -> Refusal {
             "Service '{name}' is still shutting down. Wait for its end, or run: sky serve down {name} --now"
         ),
     )
-}
-
-async fn update(
-    State(shared): Context,
-    Path(name): Path<String>,
-    Json(request): Json<UpdateRequest>,
-) -> Answer<UpdateResponse> {
-    let UpdateRequest {
-        task,
-        yaml,
-        base_dir,
-        yaml_path,
-        mode,
-    } = request;
-    shared.controller.view(&name)?;
-    let context = Arc::clone(&shared);
-    let updated = blocking(move || {
-        let held = context.snapshots.hold();
-        let submission = Submission {
-            task,
-            yaml,
-            base_dir,
-            yaml_path,
-            mode,
-        };
-        let version = accept::version(&context.snapshots, submission)?;
-        let update = context.controller.update(&name, version);
-        let updated = tokio::runtime::Handle::current().block_on(update)?;
-        drop(held);
-        Ok(updated)
-    })
-    .await?;
-    Ok(Json(UpdateResponse {
-        version: updated.version,
-        reused_replicas: updated.reused,
-    }))
 }
 
 async fn down(
@@ -392,38 +370,6 @@ fn log_path(shared: &Shared, name: &str, query: &LogQuery) -> Result<PathBuf, Re
             })
         }
     }
-}
-
-#[derive(Deserialize)]
-struct After {
-    #[serde(default)]
-    after: i64,
-}
-
-async fn events(
-    State(shared): Context,
-    Path(name): Path<String>,
-    Query(query): Query<After>,
-) -> Answer<EventList> {
-    let store = Arc::clone(&shared.store);
-    let events = blocking(move || {
-        store
-            .events(&name, query.after, EVENTS_PER_ANSWER)
-            .map_err(|error| controller::ControllerError::from(error).into())
-    })
-    .await?;
-    let events = events
-        .into_iter()
-        .map(|event| EventRecord {
-            sequence: event.sequence,
-            at: plan::Timestamp(event.at).as_seconds(),
-            replica_id: event.replica,
-            version: event.version,
-            kind: event.kind,
-            message: event.message,
-        })
-        .collect();
-    Ok(Json(EventList { events }))
 }
 
 async fn shutdown(State(shared): Context) -> Json<Accepted> {

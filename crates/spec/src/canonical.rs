@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::decode::json_number;
 use crate::decode::resources::DEFAULT_DISK_SIZE_GB;
+use crate::masks;
 use crate::service::{
     Auth, DEFAULT_PROBE_INTERVAL_SECONDS, LoadBalancingPolicy, ReplicaPolicy, ServiceSpec,
     TargetQps,
@@ -113,18 +114,7 @@ impl Task {
 
     /// Masks secrets in every string of a JSON value, keys included.
     pub(crate) fn mask_json(&self, value: &mut Json) {
-        match value {
-            Json::String(text) => *text = self.masked(text),
-            Json::Array(items) => items.iter_mut().for_each(|item| self.mask_json(item)),
-            Json::Object(fields) => {
-                let old = std::mem::take(fields);
-                for (key, mut value) in old {
-                    self.mask_json(&mut value);
-                    fields.insert(self.masked(&key), value);
-                }
-            }
-            Json::Null | Json::Bool(_) | Json::Number(_) => {}
-        }
+        masks::mask_json(value, &|text| self.masked(text));
     }
 }
 

@@ -24,6 +24,7 @@ mod dotenv;
 mod flatten;
 mod load_balancer;
 mod loader;
+mod masks;
 mod merge;
 mod node;
 mod ordered_json;
@@ -42,7 +43,8 @@ pub use dotenv::parse_env_file;
 pub use hash::{ContentHash, FilesDigest};
 pub use load_balancer::{LoadBalancer, Queue, ReplicaProtocol, SessionAffinity};
 pub use loader::{MAX_DEPTH, MAX_DOCUMENTS, MAX_EXPANDED_BYTES, MAX_NODES};
-pub use overrides::Overrides;
+pub use masks::Masks;
+pub use overrides::{Overrides, UpdateFlags};
 pub use parse::{Checked, Purpose, check_task, parse_task};
 pub use report::validation_report;
 pub use service::{

@@ -3,8 +3,12 @@
 //! A flag replaces the field in every alternative of `resources`; `none` removes it. `--cloud`,
 //! `--region` and `--zone` each replace their part of the place and leave the others.
 
+mod update;
+
 use crate::decode::infra;
 use crate::node::{Entry, Node, Value};
+
+pub use update::UpdateFlags;
 
 /// Flags of `up`, `update` and `validate` that change the task. Everything is as typed; `None` and
 /// empty mean not given.
@@ -50,12 +54,19 @@ pub struct Overrides {
     pub local_disk: Option<String>,
     /// `--ports`, each a port or a range
     pub ports: Vec<String>,
+    /// Flags of `update` alone.
+    pub update: UpdateFlags,
 }
 
 const LOCATION: [&str; 4] = ["infra", "cloud", "region", "zone"];
 
-/// Puts the flags that concern `resources` into the tree.
+/// Puts the flags into the tree, but for those that concern variables and the name.
 pub(crate) fn apply(root: &mut Node, overrides: &Overrides) {
+    update::apply(root, &overrides.update);
+    resources(root, overrides);
+}
+
+fn resources(root: &mut Node, overrides: &Overrides) {
     let fields = resource_fields(overrides);
     let location = location_fields(overrides);
     if fields.is_empty() && location.is_empty() && overrides.infra.is_none() {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::masks;
 use crate::service::ServiceSpec;
 
 /// A task as the rest of the system sees it: validated, defaults filled in, `$VAR` substituted
@@ -39,10 +40,6 @@ pub struct Task {
 /// Key of [`Task::other`] for the names of secrets without a value.
 pub(crate) const UNVALUED_SECRETS: &str = "secrets_without_value";
 
-/// Secrets shorter than this are masked only where they are a whole string: a secret `1` would hide
-/// every digit.
-const MASKED_PART_CHARS_MIN: usize = 4;
-
 impl Task {
     /// Names of secrets that the file asks for and that have no value yet: give them with
     /// `--secret`. A service that needs one of them cannot be started.
@@ -61,17 +58,7 @@ impl Task {
     /// may hold secrets, because `$NAME` is filled in there.
     #[must_use]
     pub fn masked(&self, text: &str) -> String {
-        let mut masked = text.to_owned();
-        for secret in self.secrets.values() {
-            let secret = secret.reveal();
-            if masked == secret && !secret.is_empty() {
-                return "***".to_owned();
-            }
-            if secret.chars().count() >= MASKED_PART_CHARS_MIN {
-                masked = masked.replace(secret, "***");
-            }
-        }
-        masked
+        masks::masked(self.secrets.values(), text)
     }
 }
 

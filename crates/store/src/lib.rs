@@ -4,6 +4,8 @@
 //! it has taken in, the version it accepts, the API key it adds or takes away and what is worth telling are committed together or not at all. What
 //! the store says after a crash is therefore a state in which the service has been, with everything it owed then.
 
+mod events;
+mod history;
 mod keys;
 mod migrate;
 mod record;
@@ -11,12 +13,17 @@ mod sqlite;
 
 use plan::{Action, Happening, ServiceState, Timestamp};
 
+pub use history::HistoryRecord;
 pub use keys::{KeyChange, KeyRecord};
 pub use record::{FileSource, StoredEvent, StoredService, VersionFiles, VersionRecord};
 pub use sqlite::SqliteStore;
 
 /// Events kept per service.
 pub const EVENTS_KEPT: u32 = 10_000;
+/// Events kept of all services together that are gone.
+pub const EVENTS_OF_GONE_KEPT: u32 = 20_000;
+/// Entries of its history kept per service.
+pub const HISTORY_KEPT: u32 = 1000;
 
 /// One step, to be committed whole.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +34,8 @@ pub struct Commit<'a> {
     pub at: Timestamp,
     /// The version it accepts.
     pub version: Option<&'a VersionRecord>,
+    /// Name of the user who asked for it, where one did.
+    pub requested_by: Option<&'a str>,
     /// What it changes of the API keys.
     pub keys: Option<&'a KeyChange>,
     /// Actions it owes; one with the key of an earlier takes its place.
@@ -75,6 +84,13 @@ pub trait Store: Send + Sync {
     /// When the database cannot be read.
     fn keys(&self, service: &str) -> Result<Vec<KeyRecord>, StoreError>;
 
+    /// The history of a service, oldest first; none where there is no such service. The newest [`HISTORY_KEPT`] entries
+    /// are kept.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn history(&self, service: &str) -> Result<Vec<HistoryRecord>, StoreError>;
+
     /// Forgets a version and settles the action that asked for it.
     ///
     /// # Errors
@@ -87,7 +103,8 @@ pub trait Store: Send + Sync {
     /// When the database cannot be written.
     fn forget(&self, service: &str) -> Result<(), StoreError>;
 
-    /// Up to `limit` events of a service with a sequence number above `after`, in order.
+    /// Up to `limit` events of a service with a sequence number above `after`, in order. A name that was used again
+    /// means the service that has it now, or had it last.
     ///
     /// # Errors
     /// When the database cannot be read.

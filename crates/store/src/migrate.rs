@@ -12,6 +12,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "api_keys",
         include_str!("../migrations/0002_api_keys.sql"),
     ),
+    (3, "history", include_str!("../migrations/0003_history.sql")),
 ];
 
 pub(crate) fn migrate(connection: &mut Connection, path: &str) -> Result<(), StoreError> {

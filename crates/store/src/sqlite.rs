@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::migrate::migrate;
 use crate::{
-    Commit, EVENTS_KEPT, KeyRecord, Store, StoreError, StoredEvent, StoredService, VersionRecord,
-    keys,
+    Commit, HistoryRecord, KeyRecord, Store, StoreError, StoredEvent, StoredService, VersionRecord,
+    events, history, keys,
 };
 
 /// The store of one home folder.
@@ -171,6 +171,10 @@ impl Store for SqliteStore {
         keys::read(&self.lock(), service)
     }
 
+    fn history(&self, service: &str) -> Result<Vec<HistoryRecord>, StoreError> {
+        history::read(&self.lock(), service)
+    }
+
     fn forget_version(&self, service: &str, version: u32) -> Result<(), StoreError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -188,8 +192,11 @@ impl Store for SqliteStore {
     }
 
     fn forget(&self, service: &str) -> Result<(), StoreError> {
-        self.lock()
-            .execute("DELETE FROM services WHERE name = ?1", [service])?;
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        transaction.execute("DELETE FROM services WHERE name = ?1", [service])?;
+        events::bound_gone(&transaction)?;
+        transaction.commit()?;
         Ok(())
     }
 
@@ -199,24 +206,7 @@ impl Store for SqliteStore {
         after: i64,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let connection = self.lock();
-        let events = connection
-            .prepare_cached(
-                "SELECT sequence, at, kind, replica, version, message FROM events
-                 WHERE service = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3",
-            )?
-            .query_map((service, after, limit), |row| {
-                Ok(StoredEvent {
-                    sequence: row.get(0)?,
-                    at: row.get(1)?,
-                    kind: row.get(2)?,
-                    replica: row.get(3)?,
-                    version: row.get(4)?,
-                    message: row.get(5)?,
-                })
-            })?
-            .collect::<Result<_, _>>()?;
-        Ok(events)
+        events::read(&self.lock(), service, after, limit)
     }
 }
 
@@ -263,30 +253,6 @@ fn write_rest(transaction: &Transaction<'_>, commit: Commit<'_>) -> Result<(), S
             )?
             .execute((service, action.key(), serde_json::to_string(action)?))?;
     }
-    for happening in commit.happenings {
-        transaction
-            .prepare_cached(
-                "INSERT INTO events (service, incarnation, at, kind, replica, version, message)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute((
-                service,
-                &commit.state.incarnation,
-                commit.at.0,
-                happening.kind.as_str(),
-                happening.replica,
-                happening.version,
-                &happening.message,
-            ))?;
-    }
-    if !commit.happenings.is_empty() {
-        transaction
-            .prepare_cached(
-                "DELETE FROM events WHERE service = ?1 AND sequence <=
-                 (SELECT sequence FROM events WHERE service = ?1 ORDER BY sequence DESC
-                  LIMIT 1 OFFSET ?2)",
-            )?
-            .execute((service, EVENTS_KEPT))?;
-    }
-    Ok(())
+    history::write(transaction, commit)?;
+    events::write(transaction, commit)
 }

@@ -1,108 +1,16 @@
 //! What every store must keep, shown on SQLite: all of a commit or nothing, and everything after a restart.
 
-use std::collections::BTreeMap;
+#[path = "support/mod.rs"]
+mod support;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use plan::rollout::UpdateMode;
 use plan::routing::ApiKeyHash;
-use plan::settings::UpdateSettings;
-use plan::{Action, Event, Happening, HappeningKind, ServiceState, Timestamp, VersionState, step};
-use spec::{
-    Choice, LoadBalancer, LoadBalancingPolicy, ReadinessProbe, ReplicaPolicy, ResourceCandidate,
-    Resources, Secret, ServiceSpec, Task,
-};
-use store::{
-    Commit, FileSource, KeyChange, KeyRecord, SqliteStore, Store, StoreError, VersionFiles,
-    VersionRecord,
-};
+use plan::{Action, Event, Happening, HappeningKind, Timestamp, step};
+use store::{Commit, KeyChange, KeyRecord, SqliteStore, Store, StoreError};
 
-const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
-
-fn service_spec() -> ServiceSpec {
-    ServiceSpec {
-        readiness_probe: ReadinessProbe::default(),
-        replica_policy: ReplicaPolicy::fixed(2),
-        load_balancing_policy: LoadBalancingPolicy::LeastLoad,
-        load_balancer: LoadBalancer::default(),
-        port: 8081,
-        tls: None,
-        auth: spec::Auth::None,
-        update: spec::Update::default(),
-    }
-}
-
-fn state(name: &str) -> ServiceState {
-    let spec = service_spec();
-    let first = VersionState {
-        version: 1,
-        settings: UpdateSettings::of(&spec),
-        spec,
-        task_hash: "hash".to_owned(),
-        use_spot: false,
-        mode: UpdateMode::Rolling,
-        accepted_at: NOW,
-        ever_ready: false,
-        trusted_at: None,
-        failure: None,
-        backoff: plan::backoff::Backoff::default(),
-    };
-    let listen = "127.0.0.1:30001".parse().unwrap();
-    ServiceState::new(
-        name.to_owned(),
-        "0123456789abcdef".to_owned(),
-        listen,
-        first,
-        NOW,
-    )
-}
-
-fn version(number: u32) -> VersionRecord {
-    VersionRecord {
-        version: number,
-        task: Task {
-            name: None,
-            workdir: None,
-            num_nodes: 1,
-            resources: Resources {
-                choice: Choice::Single,
-                candidates: vec![ResourceCandidate::default()],
-            },
-            file_mounts: Vec::new(),
-            envs: BTreeMap::new(),
-            secrets: BTreeMap::from([("TOKEN".to_owned(), Secret::new("hunter2"))]),
-            setup: None,
-            run: Some("python3 server.py".to_owned()),
-            service: Some(service_spec()),
-            other: serde_json::Map::new(),
-        },
-        yaml: "run: python3 server.py\n".to_owned(),
-        files: VersionFiles {
-            workdir: Some(FileSource {
-                digest: format!("digest-{number}"),
-            }),
-            mounts: Vec::new(),
-        },
-    }
-}
-
-fn commit<'a>(
-    state: &'a ServiceState,
-    version: Option<&'a VersionRecord>,
-    owed: &'a [Action],
-    settled: &'a [String],
-    happenings: &'a [Happening],
-) -> Commit<'a> {
-    Commit {
-        state,
-        at: NOW,
-        version,
-        keys: None,
-        owed,
-        settled,
-        happenings,
-    }
-}
+use support::{NOW, commit, state, version};
 
 fn open(folder: &Path) -> SqliteStore {
     SqliteStore::open(&folder.join("state.db")).unwrap()
@@ -325,18 +233,68 @@ fn events_are_bounded() {
     let store = SqliteStore::in_memory().unwrap();
     let state = state("web");
     store.create(commit(&state, None, &[], &[], &[])).unwrap();
-    let many: Vec<Happening> = (0..store::EVENTS_KEPT + 50)
-        .map(|n| Happening {
-            kind: HappeningKind::ReplicaStatus,
-            replica: Some(n),
-            version: None,
-            message: format!("event {n}"),
-        })
-        .collect();
+    let many = told(store::EVENTS_KEPT + 50);
     store.commit(commit(&state, None, &[], &[], &many)).unwrap();
     let kept = store.events("web", 0, u32::MAX).unwrap();
     assert_eq!(kept.len(), store::EVENTS_KEPT as usize);
     assert_eq!(kept.last().unwrap().replica, Some(store::EVENTS_KEPT + 49));
+}
+
+fn told(count: u32) -> Vec<Happening> {
+    let one = |n| Happening {
+        kind: HappeningKind::ReplicaStatus,
+        replica: Some(n),
+        version: None,
+        message: format!("event {n}"),
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn events_of_services_that_are_gone_are_bounded_together() {
+    let store = SqliteStore::in_memory().unwrap();
+    for name in ["a", "b", "c"] {
+        let (state, told) = (state(name), told(store::EVENTS_KEPT));
+        store.create(commit(&state, None, &[], &[], &told)).unwrap();
+    }
+    let living = state("living");
+    store
+        .create(commit(&living, None, &[], &[], &told(5)))
+        .unwrap();
+    for name in ["a", "b", "c"] {
+        store.forget(name).unwrap();
+    }
+    let kept = |name| store.events(name, 0, u32::MAX).unwrap().len();
+    let (all, limit) = (
+        kept("a") + kept("b") + kept("c"),
+        store::EVENTS_OF_GONE_KEPT,
+    );
+    assert_eq!(all, limit as usize);
+    assert_eq!(
+        (kept("a"), kept("living")),
+        (0, 5),
+        "the oldest go first, and none of a service that is there"
+    );
+}
+
+#[test]
+fn events_of_a_name_that_is_used_again_are_those_of_its_last_service() {
+    let store = SqliteStore::in_memory().unwrap();
+    store
+        .create(commit(&state("web"), None, &[], &[], &told(3)))
+        .unwrap();
+    store.forget("web").unwrap();
+    assert_eq!(store.events("web", 0, 10).unwrap().len(), 3);
+    let mut second = state("web");
+    second.incarnation = "fedcba9876543210".to_owned();
+    store.create(commit(&second, None, &[], &[], &[])).unwrap();
+    assert!(store.events("web", 0, 10).unwrap().is_empty());
+    store
+        .commit(commit(&second, None, &[], &[], &told(1)))
+        .unwrap();
+    assert_eq!(store.events("web", 0, 10).unwrap().len(), 1);
+    store.forget("web").unwrap();
+    assert_eq!(store.events("web", 0, 10).unwrap().len(), 1);
 }
 
 #[test]

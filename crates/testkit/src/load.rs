@@ -300,6 +300,16 @@ impl Report {
             .any(|answer| answer.outcome.as_deref() == Ok(version))
     }
 
+    /// When the last request was sent that this version answered.
+    #[must_use]
+    pub fn last_sent_to(&self, version: &str) -> Option<Instant> {
+        self.answers
+            .iter()
+            .filter(|answer| answer.outcome.as_deref() == Ok(version))
+            .map(|answer| answer.sent)
+            .max()
+    }
+
     /// When the first good answer was there.
     #[must_use]
     pub fn first_answer(&self) -> Option<Instant> {

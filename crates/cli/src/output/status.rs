@@ -1,11 +1,11 @@
 //! The tables of `sky serve status`, and the lines under them.
 
-use api::{ReplicaRecord, RolloutState, ServiceRecord};
+use api::{ReplicaRecord, RolloutRecord, RolloutState, ServiceRecord};
 use plan::status::{ReplicaStatus, ServiceStatus};
 use unicode_width::UnicodeWidthChar;
 
-use crate::output::duration;
 use crate::output::table::{Cell, render};
+use crate::output::{duration, one_line};
 
 /// Replica rows shown unless all are asked for, over all services together.
 const REPLICAS_SHOWN: usize = 10;
@@ -185,12 +185,7 @@ pub(crate) fn notes(services: &[ServiceRecord]) -> Vec<String> {
         } else {
             String::new()
         };
-        if let Some(rollout) = &service.rollout
-            && matches!(
-                rollout.state,
-                RolloutState::InProgress | RolloutState::Failed
-            )
-        {
+        if let Some(rollout) = service.rollout.as_ref().filter(|rollout| is_told(rollout)) {
             notes.push(format!("{prefix}{}", one_line(&rollout.summary)));
         }
         if let Some(message) = &service.message {
@@ -217,10 +212,13 @@ pub(crate) fn notes(services: &[ServiceRecord]) -> Vec<String> {
     notes
 }
 
-/// Text from outside must not move the cursor or break the line.
-fn one_line(text: &str) -> String {
-    let text = text.replace(['\n', '\r', '\t'], " ");
-    text.chars().filter(|c| !c.is_control()).collect()
+/// Whether an update is worth a line: one that goes on, that did not end well, or that can be undone at once.
+fn is_told(rollout: &RolloutRecord) -> bool {
+    match rollout.state {
+        RolloutState::InProgress | RolloutState::Failed | RolloutState::Aborted => true,
+        RolloutState::Succeeded => rollout.undo_until.is_some(),
+        RolloutState::Superseded => false,
+    }
 }
 
 fn service_colour(status: ServiceStatus) -> &'static str {

@@ -121,3 +121,130 @@ fn wait_tells_how_the_update_ends() {
         assert!(output.err.contains(err), "{}", output.err);
     }
 }
+
+const VERSIONS: &str = "POST /v1/services/web/versions";
+
+fn forecast(changes: &Value) -> Value {
+    let mut run = json!({
+        "name": "web", "version": 2, "mode": "rolling", "reused": [], "restarted": [], "launched": 2,
+        "stopped": [1, 2], "replicas_now": 2, "peak_replicas": 4, "replicas_after": 2, "serving_now": 2,
+        "lowest_serving": 2, "extra_cost_per_hour": 0.0, "outcome": {"outcome": "succeeds"},
+        "duration_seconds": 41.5, "promotions": 0, "drain_timeout_seconds": 600.0,
+        "measured": {"replicas": 2, "provision_seconds": 20.0, "start_seconds": 11.0}, "steps": [],
+    });
+    let fields = run.as_object_mut().expect("an object");
+    fields.extend(changes.as_object().expect("an object").clone());
+    run
+}
+
+fn foreseeing(changes: &Value) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.on("GET /v1/services/web", &[(200, service(&json!({})))]);
+    sandbox.on(VERSIONS, &[(200, forecast(changes))]);
+    sandbox
+}
+
+#[test]
+fn a_dry_run_says_what_would_happen_and_asks_nothing() {
+    let sandbox = foreseeing(&json!({}));
+    let output = sandbox.run(&["serve", "update", "web", "task.yaml", "--dry-run"]);
+    assert_eq!((output.code, output.err.as_str()), (0, ""));
+    let expected = "\
+Updating service 'web' to version 2 (rolling) would do this; nothing has been changed:
+  reused     none
+  restarted  none
+  launched   2 replicas
+  stopped    replicas 1, 2
+  peak       4 replicas, 2 more than now; 2 afterwards
+  extra cost none: this machine
+  capacity   2 of the 2 with traffic now, at the least
+  time       about 41s (a launch took 31s, measured on 2 replicas); requests in flight may keep what is stopped for up to 10m more
+";
+    assert_eq!(output.out, expected);
+    let asked = sandbox.asked();
+    assert_eq!(asked.len(), 2);
+    assert_eq!(asked[1].line, format!("{VERSIONS}?dry_run=true"));
+}
+
+#[test]
+fn a_dry_run_tells_what_it_does_not_know() {
+    let sandbox = foreseeing(&json!({
+        "reused": [1, 2], "stopped": [], "restarted": [3], "launched": 1, "peak_replicas": 3, "replicas_now": 3,
+        "duration_seconds": null, "measured": null, "promotions": 2,
+        "outcome": {"outcome": "waits", "summary": "waiting for a\nmiracle"},
+    }));
+    let output = sandbox.run(&["serve", "update", "web", "task.yaml", "--dry-run"]);
+    for line in [
+        "  reused     replicas 1, 2\n",
+        "  restarted  replica 3\n",
+        "  launched   1 replica\n",
+        "  peak       3 replicas, no more than now; 2 afterwards\n",
+        "  time       not known: no replica of this service was ever seen to become ready\n",
+        "It would not end by itself: waiting for a miracle\n",
+    ] {
+        assert!(output.out.contains(line), "{line}{}", output.out);
+    }
+    let output = sandbox.run(&["serve", "update", "web", "task.yaml", "--dry-run", "--json"]);
+    let printed: Value = serde_json::from_str(&output.out).expect("JSON");
+    assert_eq!(printed["reused"], json!([1, 2]));
+}
+
+#[test]
+fn options_replace_the_settings_of_the_update() {
+    let sandbox = accepting(&json!([]));
+    let mut arguments = vec!["serve", "update", "web", "task.yaml", "-y"];
+    arguments.extend([
+        "--max-surge",
+        "25%",
+        "--max-unavailable",
+        "1",
+        "--min-healthy-seconds",
+        "2.5",
+        "--progress-deadline-seconds=90",
+        "--drain-timeout-seconds",
+        "30",
+        "--no-auto-rollback",
+        "--undo-window-seconds",
+        "600",
+        "--mode",
+        "blue_green",
+    ]);
+    let output = sandbox.run(&arguments);
+    assert_eq!(output.code, 0, "{}", output.err);
+    let asked = sandbox.asked().pop().expect("a question");
+    let update = &asked.body["task"]["service"]["update"];
+    let expected = [
+        ("max_surge", json!({"amount": {"percent": 25.0}})),
+        ("max_unavailable", json!({"count": 1})),
+        ("min_healthy_seconds", json!(2.5)),
+        ("progress_deadline_seconds", json!(90.0)),
+        ("drain_timeout_seconds", json!(30.0)),
+        ("auto_rollback", json!(false)),
+        ("undo_window_seconds", json!(600.0)),
+    ];
+    for (field, value) in expected {
+        assert_eq!(update[field], value, "{field}");
+    }
+    assert_eq!(asked.body["mode"], "blue_green");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_before_anything_is_asked() {
+    let sandbox = accepting(&json!([]));
+    for (options, reason) in [
+        (&["--max-surge", "0"][..], "none can be replaced"),
+        (&["--max-surge", "many"], "--max-surge"),
+        (&["--min-healthy-seconds", "-1"], "at least 0"),
+        (
+            &["--progress-deadline-seconds", "5"],
+            "must be greater than",
+        ),
+    ] {
+        let mut arguments = vec!["serve", "update", "web", "task.yaml", "-y"];
+        arguments.extend(options);
+        let output = sandbox.run(&arguments);
+        assert_eq!((output.code, output.out.as_str()), (1, ""), "{options:?}");
+        assert!(output.err.contains(reason), "{options:?}: {}", output.err);
+    }
+    assert!(sandbox.asked().is_empty());
+}

@@ -336,6 +336,9 @@ impl Store for MortalStore {
     fn keys(&self, service: &str) -> Result<Vec<store::KeyRecord>, StoreError> {
         self.store.keys(service)
     }
+    fn history(&self, service: &str) -> Result<Vec<store::HistoryRecord>, StoreError> {
+        self.store.history(service)
+    }
     fn forget_version(&self, service: &str, version: u32) -> Result<(), StoreError> {
         self.mortal(|store| store.forget_version(service, version).map(|()| 0))
             .map(|_| ())
@@ -391,6 +394,7 @@ pub(crate) fn version(content: &str, replicas: u32, mode: UpdateMode) -> NewVers
         files: store::VersionFiles::default(),
         task_hash: content.to_owned(),
         use_spot: false,
+        requested_by: None,
         mode,
         settings,
     }

@@ -37,6 +37,15 @@ fn each_wait_has_its_sentence() {
             "replica 4: starting, 12s of 1200s",
         ),
         (
+            WaitingOn::Starting {
+                replica: 4,
+                elapsed_seconds: 12.7,
+                limit_seconds: 1200.0,
+                last_probe_failure: Some("503: warming up".to_owned()),
+            },
+            "replica 4: starting, 12s of 1200s, last probe: 503: warming up",
+        ),
+        (
             WaitingOn::Settling {
                 replica: 4,
                 elapsed_seconds: 2.0,
@@ -101,7 +110,7 @@ fn each_wait_has_its_sentence() {
     }
 }
 
-fn state() -> ServiceState {
+pub(super) fn state() -> ServiceState {
     let spec = serde_json::json!({
         "readiness_probe": {
             "path": "/health", "initial_delay_seconds": 1200.0, "timeout_seconds": 15.0,
@@ -136,7 +145,7 @@ fn state() -> ServiceState {
     )
 }
 
-fn rollout(outcome: Option<Outcome>) -> Rollout {
+pub(super) fn rollout(outcome: Option<Outcome>) -> Rollout {
     Rollout {
         outcome,
         ..Rollout::new(2, UpdateMode::Rolling, Some(1), Timestamp(0))

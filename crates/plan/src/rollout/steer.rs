@@ -107,6 +107,8 @@ pub(crate) fn roll_back(context: &mut Context, to: Option<Version>) {
     let message = format!("back to version {to}");
     context.tell(HappeningKind::RolledBack, None, Some(to), message);
     let mode = mode_back(context, to);
+    // What stands by has shown that it works, however short a time it has been ready.
+    let hurried = context.state.warm.is_some_and(|warm| warm.version == to);
     let was_good = steering::was_good(&context.state, to);
     let superseded = supersede(context, to);
     let from = context.state.trusted;
@@ -134,6 +136,7 @@ pub(crate) fn roll_back(context: &mut Context, to: Option<Version>) {
     }
     context.state.rollout = Some(Rollout {
         adopting,
+        hurried,
         ..Rollout::new(to, mode, from, now)
     });
     if matches!(mode, UpdateMode::Rolling | UpdateMode::InPlace) {

@@ -263,6 +263,13 @@ impl World {
                 self.machines.remove(&replica);
                 self.in_flight.remove(&replica);
                 self.restarted.push((replica, version));
+                if self.behaviours[&version] == Behaviour::Refused {
+                    return self.tell(&Event::LaunchFailed {
+                        replica,
+                        class: ErrorClass::UserFault,
+                        message: "there is no such image".to_owned(),
+                    });
+                }
                 let machine = Machine::new(self.behaviours[&version], self.now);
                 self.machines.insert(replica, machine);
                 self.tell(&Event::Launched { replica });

@@ -5,17 +5,9 @@ pub(crate) mod disable;
 pub(crate) mod list;
 pub(crate) mod revoke;
 
-use api::{Client, ServiceRecord};
+use api::ServiceRecord;
 
-use crate::failure::Failure;
 use crate::output;
-use crate::server_process;
-
-/// A client for a service that may be there: where no server was ever used there is none.
-async fn connect(service: &str) -> Result<Client, Failure> {
-    let client = server_process::connect_if_used().await?;
-    client.ok_or_else(|| Failure::Refused(format!("Service '{service}' does not exist.")))
-}
 
 /// Where users reach the service, with its scheme.
 fn url(service: &ServiceRecord) -> String {

@@ -3,20 +3,25 @@
 use std::process::ExitCode;
 
 use api::{UpRequest, UpResponse};
-use spec::Auth;
+use spec::{Auth, UpdateFlags};
 
 use super::{estimate, wait};
 use crate::args::UpArguments;
 use crate::failure::Failure;
 use crate::output::{self, prompt};
-use crate::{server_process, task_file};
+use crate::{requester, server_process, task_file};
 
 pub(crate) fn run(arguments: &UpArguments) -> Result<ExitCode, Failure> {
     let name = match &arguments.service_name {
         Some(name) => name.clone(),
         None => default_name(),
     };
-    let file = task_file::load(&arguments.yaml, &arguments.task, Some(&name))?;
+    let file = task_file::load(
+        &arguments.yaml,
+        &arguments.task,
+        &name,
+        UpdateFlags::default(),
+    )?;
     output::line(&format!("YAML to run: {}", output::bold(&arguments.yaml)))?;
     if let Some(service) = &file.task.service {
         output::line(&output::cyan("Service spec:"))?;
@@ -36,6 +41,7 @@ pub(crate) fn run(arguments: &UpArguments) -> Result<ExitCode, Failure> {
         yaml: file.yaml,
         base_dir: file.base_dir,
         yaml_path: file.yaml_path,
+        requested_by: Some(requester::name()),
     };
     server_process::block_on(async {
         let client = server_process::connect().await?;

@@ -1,5 +1,7 @@
 //! `sky serve update`.
 
+mod dry_run;
+
 use std::process::ExitCode;
 
 use api::{UpdateRequest, UpdateResponse};
@@ -8,22 +10,31 @@ use super::{estimate, wait};
 use crate::args::UpdateArguments;
 use crate::failure::Failure;
 use crate::output::{self, prompt};
-use crate::{server_process, task_file};
+use crate::{requester, server_process, task_file};
 
 pub(crate) fn run(arguments: &UpdateArguments) -> Result<ExitCode, Failure> {
     let name = &arguments.service_name;
-    let file = task_file::load(&arguments.yaml, &arguments.task, Some(name))?;
+    let file = task_file::load(
+        &arguments.yaml,
+        &arguments.task,
+        name,
+        arguments.rollout.flags(),
+    )?;
     let request = UpdateRequest {
         task: file.task,
         yaml: file.yaml,
         base_dir: file.base_dir,
         yaml_path: file.yaml_path,
-        mode: arguments.mode,
+        requested_by: Some(requester::name()),
+        mode: arguments.rollout.mode,
     };
     server_process::block_on(async {
         let client = server_process::connect().await?;
         // Before anything is shown or asked: there must be something to update.
         client.service(name).await?;
+        if arguments.dry_run {
+            return dry_run::run(&client, name, &request, arguments.json).await;
+        }
         if let Some(service) = &request.task.service {
             output::line(&output::cyan("Service spec:"))?;
             output::line(request.task.masked(&service.summary()).trim_end())?;

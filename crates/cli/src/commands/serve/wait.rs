@@ -75,10 +75,59 @@ pub(crate) async fn for_update(
             RolloutState::Succeeded => Verdict::Done(format!(
                 "✓ Every replica of '{name}' is of version {version}."
             )),
-            RolloutState::Failed | RolloutState::Superseded => {
+            RolloutState::Failed | RolloutState::Aborted | RolloutState::Superseded => {
                 Verdict::Failed(rollout.summary.clone())
             }
             RolloutState::InProgress => Verdict::Waiting(rollout.summary.clone()),
+        }
+    })
+    .await
+}
+
+/// Waits until every request is answered by `version`, with as many replicas as are wanted. `quiet`: says nothing in the
+/// end.
+pub(crate) async fn for_rollback(
+    client: &Client,
+    name: &str,
+    version: u32,
+    seconds: f64,
+    quiet: bool,
+) -> Result<(), Failure> {
+    follow(client, name, seconds, |record| {
+        let Some(service) = record else {
+            return Verdict::Failed("it is gone".to_owned());
+        };
+        if service.desired_version != version {
+            let desired = service.desired_version;
+            return Verdict::Failed(format!("version {desired} is desired by now"));
+        }
+        let ready = service
+            .replicas
+            .iter()
+            .filter(|replica| replica.version == version && replica.status == ReplicaStatus::Ready);
+        let enough =
+            ready.count() >= usize::try_from(service.target_replicas).unwrap_or(usize::MAX);
+        let alone = service.active_versions == [version] || service.target_replicas == 0;
+        if enough && alone && service.endpoint_ready {
+            return Verdict::Done(if quiet {
+                String::new()
+            } else {
+                format!("✓ Version {version} of '{name}' has all the traffic.")
+            });
+        }
+        let rollout = service.rollout.as_ref();
+        let told = rollout.filter(|rollout| rollout.version == version);
+        match told.map(|rollout| (rollout.state, rollout.summary.clone())) {
+            Some((RolloutState::Failed | RolloutState::Aborted, summary)) => {
+                Verdict::Failed(summary)
+            }
+            Some((RolloutState::InProgress, summary)) => Verdict::Waiting(summary),
+            _ => Verdict::Waiting(
+                service
+                    .message
+                    .clone()
+                    .unwrap_or_else(|| "traffic to move".to_owned()),
+            ),
         }
     })
     .await
@@ -163,7 +212,11 @@ async fn follow(
         let waiting = match judge(record.as_ref()) {
             Verdict::Done(text) => {
                 progress.end();
-                return output::line(&text);
+                return if text.is_empty() {
+                    Ok(())
+                } else {
+                    output::line(&text)
+                };
             }
             Verdict::Failed(reason) => {
                 progress.end();

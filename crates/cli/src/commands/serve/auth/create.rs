@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use api::CreateKeyRequest;
 
-use super::{connect, tell_delay, url};
+use super::{tell_delay, url};
 use crate::args::AuthCreateArguments;
 use crate::failure::Failure;
 use crate::output;
@@ -13,7 +13,7 @@ use crate::server_process;
 pub(crate) fn run(arguments: &AuthCreateArguments) -> Result<ExitCode, Failure> {
     let name = &arguments.service_name;
     server_process::block_on(async {
-        let client = connect(name).await?;
+        let client = server_process::connect_to(name).await?;
         // Asked before: once the key is made nothing may come between it and the person.
         let service = client.service(name).await?;
         let request = CreateKeyRequest {

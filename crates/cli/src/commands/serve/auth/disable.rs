@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{connect, tell_delay};
+use super::tell_delay;
 use crate::args::AuthDisableArguments;
 use crate::failure::Failure;
 use crate::output::{self, prompt};
@@ -11,7 +11,7 @@ use crate::server_process;
 pub(crate) fn run(arguments: &AuthDisableArguments) -> Result<ExitCode, Failure> {
     let name = &arguments.service_name;
     server_process::block_on(async {
-        let client = connect(name).await?;
+        let client = server_process::connect_to(name).await?;
         client.service(name).await?;
         let question = format!(
             "Forgetting all API keys of '{name}' and opening its endpoint to everyone. Proceed?"

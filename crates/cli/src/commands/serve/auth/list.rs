@@ -5,7 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use api::{KeyList, KeyRecord};
 
-use super::connect;
 use crate::args::AuthListArguments;
 use crate::failure::Failure;
 use crate::output::table::{self, Cell};
@@ -15,7 +14,7 @@ use crate::server_process;
 pub(crate) fn run(arguments: &AuthListArguments) -> Result<ExitCode, Failure> {
     let name = &arguments.service_name;
     server_process::block_on(async {
-        let list = connect(name).await?.keys(name).await?;
+        let list = server_process::connect_to(name).await?.keys(name).await?;
         if arguments.json {
             let json = serde_json::to_string_pretty(&list);
             output::line(&json.map_err(|error| Failure::Refused(error.to_string()))?)?;
