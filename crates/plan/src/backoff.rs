@@ -61,8 +61,10 @@ impl Backoff {
     #[must_use]
     pub fn allows(&self, now: Timestamp) -> bool {
         let longest = Span::from_seconds(CAP_SECONDS * (1.0 + JITTER));
-        self.not_before
-            .is_none_or(|instant| now >= instant || instant - now > longest)
+        bug!(NoBackoff)
+            || self
+                .not_before
+                .is_none_or(|instant| now >= instant || instant - now > longest)
     }
 }
 

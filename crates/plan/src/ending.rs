@@ -57,6 +57,7 @@ fn begin(context: &mut Context, id: ReplicaId, drain_deadline: Timestamp) {
     let Some(replica) = context.state.replicas.get_mut(&id) else {
         return;
     };
+    replica.restart = replica.restart.filter(|restart| restart.asked);
     if replica.ending.is_none() {
         replica.ending = Some(Ending {
             since: now,
@@ -168,16 +169,19 @@ fn may_stop(replica: &Replica, live: &Live, awake_since: Timestamp, now: Timesta
         Routed::Never => (true, true),
         Routed::InTable => (false, false),
         Routed::LeftIn(generation) => {
-            let counted = live.counted_at >= generation;
+            let counted = live.counted_at >= generation || bug!(StopsUnacknowledged);
             let idle = counted && !live.in_flight.contains_key(&replica.id);
-            (live.acknowledged >= generation, idle)
+            (
+                live.acknowledged >= generation || bug!(StopsUnacknowledged),
+                idle,
+            )
         }
     };
     // Even in a hurry: what still reaches it would fail. Only a proxy that does not answer is not
     // waited for. While the server was down nobody could hear it answer.
     let unheard_since = ending.drain_deadline.max(awake_since);
     let unanswered = unheard_since + Span::from_seconds(PROXY_PATIENCE_SECONDS);
-    left && (drained || now >= ending.drain_deadline) || now >= unanswered
+    left && (drained || now >= ending.drain_deadline || bug!(StopsBusy)) || now >= unanswered
 }
 
 pub(crate) fn terminated(context: &mut Context, id: ReplicaId) {
@@ -219,7 +223,7 @@ pub(crate) fn terminate_failed(context: &mut Context, id: ReplicaId, message: &s
         ending.retry_at = Some(now + backoff::delay(ending.attempts + 1, &seed));
         return;
     }
-    if ending.purge {
+    if ending.purge || bug!(ForgetsWhatIsLeft) {
         let version = context
             .state
             .replicas

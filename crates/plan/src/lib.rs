@@ -6,6 +6,9 @@
 //! step on every machine (promise 4). The store commits a step whole, the controller carries out
 //! its actions, the simulator and the tests run the very same function.
 
+#[macro_use]
+mod bug;
+
 pub mod action;
 pub mod analysis;
 pub mod autoscale;
@@ -14,6 +17,8 @@ pub mod event;
 pub mod figures;
 pub mod happening;
 pub mod observation;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod probe;
 pub mod replica;
 pub mod report;

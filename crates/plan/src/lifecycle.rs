@@ -275,6 +275,9 @@ fn lost(context: &mut Context, id: ReplicaId, why: &str) {
     let reason = format!("lost: {why}");
     if context.set_status(id, ReplicaStatus::Preempted, Some(&reason)) {
         ending::begin_now(context, id);
+        if bug!(BlamesLostMachines) {
+            rollout::own_fault(context, id);
+        }
         // Repaired at once, unless that would make a hot loop of machines that vanish as soon as
         // they are there.
         if lived < HOT_LOOP_SECONDS {

@@ -80,7 +80,7 @@ pub(crate) fn verified(
         // It counts for another version by now, whose command is another.
         return note(context, id, Verification::None);
     }
-    let Some(failure) = failure else {
+    let Some(failure) = failure.filter(|_| !bug!(IgnoresVerify)) else {
         note(context, id, Verification::Passed);
         return lifecycle::passed(context, id);
     };

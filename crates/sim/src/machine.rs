@@ -50,9 +50,9 @@ impl Behaviour {
         matches!(self, Self::Good | Self::Slow(_))
     }
 
-    /// Whether it never answers at all.
+    /// Whether it never answers at all, wherever it is started. (What finds no room may well be restarted in place.)
     pub(crate) fn is_hopeless(self) -> bool {
-        !self.works() && !matches!(self, Self::Dies(_) | Self::Flaps)
+        !self.works() && !matches!(self, Self::Dies(_) | Self::Flaps | Self::NoRoom)
     }
 }
 

@@ -13,6 +13,11 @@ pub(super) fn acknowledged(
         // The proxy is ahead: the store lost its last commits, or was brought back from a copy.
         return context.outrun(generation);
     }
+    let generation = if bug!(BelievesAnyAcknowledgement) {
+        context.state.generation()
+    } else {
+        generation
+    };
     let live = &mut context.state.live;
     live.acknowledged = live.acknowledged.max(generation);
     counted(context, generation, in_flight);

@@ -10,7 +10,9 @@ use crate::context::Context;
 use crate::routing::{ReplicaId, Version};
 
 pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
-    let moves = buckets.available_new >= buckets.target || old_is_dead(context, buckets);
+    let one_is_enough = bug!(MovesTooEarly) && buckets.available_new > 0;
+    let moves =
+        one_is_enough || buckets.available_new >= buckets.target || old_is_dead(context, buckets);
     if moves && !context.state.is_frozen() {
         return flip(context, buckets);
     }

@@ -133,7 +133,12 @@ fn begin(context: &mut Context, step: CanaryStep) -> bool {
     let available = context
         .live_where(|replica| replica.version == desired && state.is_available(replica, now));
     let target = state.target();
-    if count(&available) < wanted(step, target).min(placeable(state, target)) {
+    let available = count(&available);
+    if available < wanted(step, target) {
+        if available >= placeable(state, target) {
+            // Where no more can be placed before an old replica leaves, they serve as many requests as are theirs.
+            context.state.traffic.insert(desired);
+        }
         return false;
     }
     let analysis = analysis(state).map(|analysis| analysis.max_error_increase);
@@ -308,6 +313,7 @@ pub(crate) fn split(state: &ServiceState, new: usize, all: usize) -> Option<Spli
     let before = at.checked_sub(1).and_then(weight).unwrap_or(0.0);
     let weight_percent = match (progress.since, weight(at)) {
         (Some(_), Some(weight)) => weight,
+        (None, Some(weight)) if before == 0.0 => share_percent(new, all).min(weight),
         (None, Some(_)) => before,
         // All steps are over: its share grows with its replicas.
         (_, None) => before.max(share_percent(new, all)),

@@ -56,6 +56,9 @@ impl Buckets {
 
     /// Replicas that may be launched beside those that are there.
     pub(super) fn room(&self) -> u32 {
+        if bug!(NoCeiling) {
+            return self.target;
+        }
         self.ceiling().saturating_sub(self.room_taken)
     }
 
@@ -144,6 +147,8 @@ fn sort(context: &Context) -> Option<Buckets> {
     let grace = state
         .min_healthy_seconds(desired)
         .max(DEFAULT_MIN_HEALTHY_SECONDS);
+    // Those without traffic, of a canary that has not begun, make up for nobody.
+    let has_traffic = state.traffic.contains(&desired);
     let of_desired = |wanted: &dyn Fn(&Replica) -> bool| {
         count(&context.live_where(|replica| replica.version == desired && wanted(replica)))
     };
@@ -160,7 +165,7 @@ fn sort(context: &Context) -> Option<Buckets> {
         new: context.live_where(|replica| replica.version == desired),
         available_new: of_desired(&|replica| state.is_available(replica, now)),
         settled_new: of_desired(&|replica| {
-            replica.first_available_at.is_some() && replica.is_answering(now, grace)
+            has_traffic && replica.first_available_at.is_some() && replica.is_answering(now, grace)
         }),
         old,
         adopting: u32::try_from(adopting).unwrap_or(u32::MAX),
@@ -246,7 +251,7 @@ fn launch_new(context: &mut Context, buckets: &Buckets) {
     if version.failure.is_some() || !version.backoff.allows(context.now) {
         return;
     }
-    let wanted = match context.state.is_frozen() {
+    let wanted = match context.state.is_frozen() && !bug!(LaunchesWhilePaused) {
         true => wanted_meanwhile(context).min(buckets.wanted_new),
         false => buckets.wanted_new,
     };
@@ -289,7 +294,15 @@ fn drop_surplus_new(context: &mut Context, buckets: &Buckets) {
 /// Wants `count` more replicas of a version.
 pub(super) fn launch(context: &mut Context, version: Version, count: u32) {
     for _ in 0..count {
-        let id = context.state.next_replica_id;
+        let mut id = context.state.next_replica_id;
+        if bug!(ReusesNumbers) {
+            id = context
+                .state
+                .replicas
+                .keys()
+                .next_back()
+                .map_or(1, |last| last + 1);
+        }
         let Some(next) = id.checked_add(1) else {
             return;
         };
@@ -321,7 +334,7 @@ pub(super) fn repair(context: &mut Context, version: Option<Version>, missing: u
     let known = context.state.version(version);
     let allowed = known.is_some_and(|version| version.backoff.allows(context.now));
     let owes = context.state.rollout_in_progress().is_some() || context.state.is_frozen();
-    if allowed && missing > 0 && owes {
+    if allowed && missing > 0 && owes && !bug!(NoRepair) {
         context.state.traffic.insert(version);
         launch(context, version, missing);
     }

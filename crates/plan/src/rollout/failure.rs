@@ -62,6 +62,9 @@ pub(crate) fn own_fault(context: &mut Context, id: ReplicaId) {
 
 /// An update that gets no further has failed.
 pub(crate) fn progress_deadline(context: &mut Context) {
+    if bug!(WaitsForEver) {
+        return;
+    }
     let Some(rollout) = context.state.rollout_in_progress() else {
         return;
     };
@@ -144,7 +147,7 @@ pub(super) fn fail_version(
         .rollout_in_progress()
         .is_some_and(|rollout| rollout.version == number);
     let stays = !undoes && is_updating && good.is_some();
-    let back_to = good.filter(|_| !stays);
+    let back_to = good.filter(|_| !stays && !bug!(NeverUndoes));
     end_rollout(context, number, reason, back_to, stays);
     if stays {
         drop_useless(context, number);
@@ -265,6 +268,9 @@ pub(super) fn give_back(context: &mut Context, failed: Version, trusted: Version
 /// Replicas of a version that is given up: those that serve nobody end at once; those that do stay
 /// until they are replaced.
 pub(super) fn drop_useless(context: &mut Context, failed: Version) {
+    if bug!(KeepsTheUseless) {
+        return;
+    }
     let had_traffic = context.state.traffic.contains(&failed);
     let serves = |replica: &Replica| had_traffic && replica.is_ready();
     let useless = context.live_where(|replica| replica.version == failed && !serves(replica));

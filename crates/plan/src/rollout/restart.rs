@@ -60,7 +60,12 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
         .available_new
         .saturating_add(count(stays))
         .saturating_sub(gone);
-    let spare = serving.saturating_sub(buckets.least()) as usize;
+    // Not more than are wanted: what is there already takes the place of the others once it is available.
+    let wanted = buckets
+        .target
+        .saturating_sub(count(&buckets.new))
+        .saturating_sub(gone);
+    let spare = serving.saturating_sub(buckets.least()).min(wanted) as usize;
     let next = stays.iter().filter(|id| !restarts(id)).take(spare).copied();
     for id in next.collect::<Vec<_>>() {
         begin(context, id, desired);

@@ -11,7 +11,12 @@ pub(super) fn converge(context: &mut Context, buckets: &Buckets) {
     if context.state.is_frozen() {
         return stand_still(context, buckets);
     }
-    let serving = buckets.available_new.saturating_add(old);
+    let new = if bug!(ReplacesTooEarly) {
+        count(&buckets.new)
+    } else {
+        buckets.available_new
+    };
+    let serving = new.saturating_add(old);
     let surplus = serving.saturating_sub(buckets.least());
     for id in scale_down_order(context, &buckets.old)
         .into_iter()

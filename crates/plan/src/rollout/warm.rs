@@ -66,7 +66,7 @@ pub(super) fn advance(context: &mut Context) {
         end_replica(context, id, "fewer replicas are wanted");
     }
     // Asked anew: at a target of zero none is left.
-    if context.now >= warm.until || context.live_where(of_warm).is_empty() {
+    if (context.now >= warm.until && !bug!(WarmForEver)) || context.live_where(of_warm).is_empty() {
         context.state.warm = None;
         let message = format!("version {} is not kept warm any more", warm.version);
         let kind = HappeningKind::UndoWindowClosed;

@@ -99,6 +99,8 @@ pub(crate) struct Book {
     pub(crate) drain_seconds: f64,
     /// When it left the last table that named it.
     pub(crate) left_at: Option<Timestamp>,
+    /// How long its requests in flight might keep it then.
+    pub(crate) left_drain_seconds: f64,
     pub(crate) ended_by_user: bool,
     /// Its processes are known to be gone.
     pub(crate) is_gone: bool,
@@ -173,6 +175,7 @@ impl Checks {
                 deadline: None,
                 drain_seconds,
                 left_at: None,
+                left_drain_seconds: drain_seconds,
                 ended_by_user: false,
                 is_gone: false,
                 is_overdue: false,
@@ -245,12 +248,9 @@ impl Checks {
             return;
         };
         book.is_healthy = false;
-        let left = book.left_at.unwrap_or(now);
-        let waited = book.left_at.is_none() || (now - left).as_seconds() >= book.drain_seconds;
-        let patience = book.drain_seconds + PROXY_PATIENCE_SECONDS;
-        if book.left_at.is_some() && (now - left).as_seconds() >= patience {
-            return;
-        }
+        let waited = book
+            .left_at
+            .is_none_or(|left| (now - left).as_seconds() >= book.left_drain_seconds);
         if named {
             let message =
                 format!("replica {replica} is restarted while the table in force names it");

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use plan::happening::HappeningKind;
 use plan::rollout::Outcome;
 use plan::routing::{ReplicaId, Version};
+use plan::status::ReplicaStatus;
 use plan::{Event, Steering};
 
 use super::{Checks, Taken};
@@ -92,9 +93,10 @@ impl Checks {
                 .is_some_and(|v| v.failure.is_some());
             let better = state.trusted.is_some_and(|trusted| trusted != *number);
             if version.failure.is_some() && !was && better {
-                let served = state.table.iter().flat_map(|table| &table.upstreams);
-                let served = served.filter(|upstream| upstream.version == *number);
-                let served: BTreeSet<ReplicaId> = served.map(|u| u.replica_id).collect();
+                let ready = state.replicas.values().filter(|replica| {
+                    replica.version == *number && replica.status == ReplicaStatus::Ready
+                });
+                let served: BTreeSet<ReplicaId> = ready.map(|replica| replica.id).collect();
                 self.undone.insert(*number, served);
             }
         }

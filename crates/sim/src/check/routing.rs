@@ -38,6 +38,7 @@ impl Checks {
         for id in before.keys().filter(|id| !named.contains_key(id)) {
             if let Some(book) = self.books.get_mut(id) {
                 book.left_at = Some(now);
+                book.left_drain_seconds = book.drain_seconds;
             }
         }
         self.mixes(&named);

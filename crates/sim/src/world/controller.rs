@@ -27,6 +27,8 @@ pub(crate) struct Controller {
     tasks: BTreeMap<ReplicaId, VecDeque<Action>>,
     /// Launches begun by this life, with the instant their outcome was taken in.
     launches: BTreeMap<ReplicaId, Option<Timestamp>>,
+    /// Those of them that are restarts: what was seen before is of the app before.
+    restarts: BTreeSet<ReplicaId>,
     /// What each observer told last.
     told: BTreeMap<ReplicaId, Option<Observation>>,
     probers: BTreeMap<(ReplicaId, Version), Prober>,
@@ -89,6 +91,7 @@ impl World {
             retry_at: None,
             tasks: BTreeMap::new(),
             launches: BTreeMap::new(),
+            restarts: BTreeSet::new(),
             told: BTreeMap::new(),
             probers: BTreeMap::new(),
             probes_begun: 0,
@@ -191,13 +194,12 @@ impl World {
     }
 
     fn is_premature(&self, replica: ReplicaId, seen: &Observation, begun: Timestamp) -> bool {
-        let launches = self
-            .controller
-            .as_ref()
-            .map(|controller| &controller.launches);
-        let launch = launches.and_then(|launches| launches.get(&replica));
-        seen.phase == Phase::Absent
-            && launch.is_some_and(|outcome| outcome.is_none_or(|known| begun <= known))
+        let Some(controller) = &self.controller else {
+            return false;
+        };
+        let launch = controller.launches.get(&replica);
+        let is_doubtful = seen.phase == Phase::Absent || controller.restarts.contains(&replica);
+        is_doubtful && launch.is_some_and(|outcome| outcome.is_none_or(|known| begun <= known))
     }
 
     /// Takes in what the world did. It cannot be refused, so while the store cannot be written it waits its turn.
@@ -353,8 +355,11 @@ impl World {
             Action::Launch { replica, .. }
             | Action::RestartInPlace { replica, .. }
             | Action::Terminate { replica, .. } => {
-                if matches!(action, Action::Launch { .. }) {
+                if action.starts().is_some() {
                     controller.launches.insert(replica, None);
+                }
+                if matches!(action, Action::RestartInPlace { .. }) {
+                    controller.restarts.insert(replica);
                 }
                 let tasks = controller.tasks.entry(replica).or_default();
                 tasks.push_back(action);

@@ -134,6 +134,8 @@ impl World {
             .copied()
             .unwrap_or(Behaviour::Good);
         if behaviour == Behaviour::Refused {
+            // Nothing is left of what cannot be started anew.
+            self.machines.remove(&replica);
             let message = "there is no such image".to_owned();
             let class = ErrorClass::UserFault;
             return Event::LaunchFailed {
