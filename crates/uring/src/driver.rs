@@ -146,14 +146,14 @@ pub fn turn() -> bool {
         return false;
     };
     loop {
-        // The ring is mapped and the requests are well-formed: there is nothing to be done about an error that stays, and
-        // what was asked for is still there for the next turn.
-        let _ = with(|local| local.queue.submit());
+        let submitted = with(|local| local.queue.submit());
         let mut has_woken = false;
         while let Some(completion) = with(|local| local.queue.next()).flatten() {
             has_woken |= complete(completion);
         }
-        if has_woken {
+        // What could not be handed over is tried again, when the other tasks have had their turn.
+        if has_woken || matches!(submitted, Some(Err(_))) {
+            with(|local| local.queue.wake_turner());
             return true;
         }
         let may_wait = with(|local| {
@@ -198,6 +198,9 @@ fn unsent(state: &Weak<State>) -> Option<(OperationId, Instant)> {
 /// Gives up what dropped sockets have not been able to send for too long. To be called now and then.
 pub fn sweep() {
     with(|local| {
+        if local.queue.has_more() {
+            local.queue.wake_turner();
+        }
         let Local { queue, leaving, .. } = local;
         leaving.retain(|state| {
             let Some((operation, since)) = unsent(state) else {

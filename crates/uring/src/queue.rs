@@ -9,8 +9,8 @@
 //!    back with the completion that names it. A [`Received`] stands for one that is ours; it is neither copied nor made
 //!    elsewhere, and giving it back consumes it.
 //! 3. Descriptors of operations are kept open by the `Rc` in [`Operation`].
-//! 4. If the queue is dropped with operations in flight, their memory and the buffers are leaked, not freed: the system
-//!    ends them some time after the ring is closed.
+//! 4. If the queue is dropped with operations in flight, the bytes that they send and the buffers are leaked, not freed: the system
+//!    ends them some time after the ring is closed. It has references of its own to their sockets.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -96,6 +96,8 @@ pub(crate) struct Queue<T> {
     /// The task that takes the next turn, and whether it knows that one is due.
     turner: Option<Waker>,
     is_due: bool,
+    /// Buffers that are not lent to the system.
+    held: u16,
 }
 
 /// The completion of a cancellation is nobody's.
@@ -123,8 +125,8 @@ impl<T: AsFd> Queue<T> {
             )
         }?;
         ring.submitter().register_eventfd(wake.as_raw_fd())?;
-        // Saves looking the descriptor up at each turn; older systems do without.
-        let _ = ring.submitter().register_ring_fd();
+        // A system that allows the setup may still forbid its use.
+        ring.submit()?;
         ring.completion().disable_eventfd();
         Ok(Self {
             ring,
@@ -133,6 +135,7 @@ impl<T: AsFd> Queue<T> {
             free: Vec::new(),
             turner: None,
             is_due: false,
+            held: 0,
         })
     }
 
@@ -194,26 +197,36 @@ impl<T: AsFd> Queue<T> {
         self.is_due = is_due;
     }
 
-    fn push(&mut self, entry: &squeue::Entry) {
+    /// Wakes the task that takes turns, if it does not know yet that one is due.
+    pub(crate) fn wake_turner(&mut self) {
         if !self.is_due
             && let Some(turner) = &self.turner
         {
             self.is_due = true;
             turner.wake_by_ref();
         }
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        self.wake_turner();
         loop {
             // SAFETY: what the entry points to is owned by its `Operation` (1), chosen by the system (2), or nothing; its
             // descriptor is kept open by it (3).
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 return;
             }
-            // Full: what is there is handed over. The system takes all of it, or says that it must be
-            // relieved of completions first, for which it keeps them itself.
-            let _ = self.ring.submit();
+            // Full: what is there is handed over. A system that takes nothing for want of memory is asked again: this
+            // thread can do nothing else for its sockets.
+            if self.ring.submit().is_err() {
+                std::thread::yield_now();
+            }
         }
     }
 
     /// Hands over what was asked for, and lets the system do what it has put off; no call where there is nothing of either.
+    ///
+    /// # Errors
+    /// Signals, want of memory, completions to be taken first: what was asked for is still there for the next turn.
     pub(crate) fn submit(&mut self) -> io::Result<()> {
         let (is_empty, is_due) = {
             let queue = self.ring.submission();
@@ -222,11 +235,7 @@ impl<T: AsFd> Queue<T> {
         if is_empty && !is_due {
             return Ok(());
         }
-        match self.ring.submit() {
-            Ok(_) => Ok(()),
-            Err(error) if is_passing(&error) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.ring.submit().map(|_| ())
     }
 
     /// From now on the wake descriptor becomes readable when something completes (or no longer).
@@ -278,9 +287,12 @@ impl<T: AsFd> Queue<T> {
             Err(_) => Err(Errno::from_raw_os_error(-entry.result())),
         };
         // A buffer may have been taken for an operation that failed after all.
-        let received = cqueue::buffer_select(entry.flags()).map(|buffer| Received {
-            buffer,
-            length: result.map_or(0, |length| (length as usize).min(BUFFER_BYTES)),
+        let received = cqueue::buffer_select(entry.flags()).map(|buffer| {
+            self.held += 1;
+            Received {
+                buffer,
+                length: result.map_or(0, |length| (length as usize).min(BUFFER_BYTES)),
+            }
         });
         Some(match operation {
             Operation::Receive(socket) => {
@@ -311,16 +323,14 @@ impl<T: AsFd> Queue<T> {
 
     /// Lends a buffer to the system again.
     pub(crate) fn recycle(&mut self, received: Received) {
+        self.held = self.held.saturating_sub(1);
         self.buffers.lend(received.buffer);
     }
-}
 
-/// Signals, want of memory, completions to be taken first: it is tried again at the next turn.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::INTR | Errno::AGAIN | Errno::BUSY | Errno::NOMEM)
-    )
+    /// Whether most buffers are held by readers.
+    pub(crate) fn is_short_of_buffers(&self) -> bool {
+        self.held > BUFFERS / 2
+    }
 }
 
 impl<T> Drop for Queue<T> {
@@ -330,7 +340,11 @@ impl<T> Drop for Queue<T> {
             let _ = self.ring.submitter().unregister_buf_ring(GROUP);
             self.buffers.free();
         } else {
-            std::mem::forget(std::mem::take(&mut self.slots));
+            for slot in &mut self.slots {
+                if let Some(Operation::Send(_, bytes)) = slot.operation.take() {
+                    std::mem::forget(bytes);
+                }
+            }
         }
     }
 }

@@ -246,6 +246,7 @@ impl Drop for Socket {
     fn drop(&mut self) {
         let mut moving = self.state.moving.borrow_mut();
         moving.dropped = Some(Instant::now());
+        moving.is_at_rest = false;
         let wakers = (moving.reader.take(), moving.writer.take());
         let (asked, buffer) = (moving.asked, moving.buffer.take());
         driver::with(|local| {

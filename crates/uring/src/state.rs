@@ -97,7 +97,8 @@ impl State {
 
     /// Asks for what comes, if that is not asked already and there is nothing left of what was.
     pub(crate) fn ask(self: &Rc<Self>, moving: &mut Moving) {
-        if moving.asked.is_some() || moving.then != Then::Ask || moving.has_bytes() {
+        let is_settled = moving.asked.is_some() || moving.then != Then::Ask || moving.has_bytes();
+        if is_settled || moving.dropped.is_some() {
             return;
         }
         moving.is_cancelled = false;
@@ -136,8 +137,13 @@ impl State {
         match result {
             Ok(Some(received)) => moving.put(received),
             Ok(None) => moving.then = Then::Ended,
-            // All buffers are in use; or the socket is to be asked directly from here on.
-            Err(Errno::NOBUFS | Errno::INTR | Errno::AGAIN) => moving.then = Then::Direct,
+            // All buffers are in use, which the system finds out before it looks whether there is anything: asking
+            // again would fail at once, so the socket is watched.
+            Err(Errno::NOBUFS) => {
+                moving.is_bulk = true;
+                moving.then = Then::Direct;
+            }
+            Err(Errno::INTR | Errno::AGAIN) => moving.then = Then::Direct,
             Err(Errno::CANCELED) if moving.is_cancelled => moving.then = Then::Direct,
             Err(error) => moving.then = Then::Failed(error),
         }
@@ -176,6 +182,8 @@ impl State {
         if !is_whole {
             // The system sends all of it unless something is wrong.
             moving.write_error = Some(result.err().unwrap_or(Errno::PIPE));
+            // So that a reader who waits for an answer hears of it.
+            let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
         }
         let reader_woken = held_back && moving.has_news() && moving.wake_reader();
         moving.wake_writer() || reader_woken
@@ -220,7 +228,9 @@ impl Moving {
         }
         let is_more_than_one = self.has_bytes();
         let is_full = received.len() == BUFFER_BYTES;
-        if is_more_than_one {
+        // Who does not come to read must not hold what others need.
+        let is_scarce = driver::with(|local| local.queue.is_short_of_buffers()) == Some(true);
+        if is_more_than_one || is_scarce {
             driver::with(|local| {
                 self.overflow
                     .extend_from_slice(local.queue.bytes(&received));

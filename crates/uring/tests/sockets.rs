@@ -330,6 +330,40 @@ fn many_sockets_share_the_buffers() {
     });
 }
 
+/// Who holds buffers without reading does not keep others from waiting in peace, nor from being served.
+#[test]
+fn waiting_costs_nothing_while_others_hold_the_buffers() {
+    with_driver(|| async {
+        let mut holders = Vec::new();
+        for _ in 0..200 {
+            let (socket, mut other) = pair().await;
+            let nothing_yet = timeout(Duration::ZERO, readable(&socket)).await;
+            assert!(nothing_yet.is_err());
+            other.write_all(b"unread").await.unwrap();
+            holders.push((socket, other));
+        }
+        for (socket, _) in &holders {
+            readable(socket).await;
+        }
+        let (waiting, mut other) = pair().await;
+        let mut polls = 0;
+        let patience = timeout(
+            Duration::from_millis(100),
+            poll_fn(|context| {
+                polls += 1;
+                waiting.poll_receive(context, &mut [0; 10]).map(drop)
+            }),
+        );
+        assert!(patience.await.is_err());
+        assert!(polls < 20, "{polls}");
+        other.write_all(b"served").await.unwrap();
+        assert_eq!(receive(&waiting, &mut [0; 10]).await.unwrap(), 6);
+        for (socket, _) in &holders {
+            assert_eq!(receive(socket, &mut [0; 10]).await.unwrap(), 6);
+        }
+    });
+}
+
 #[test]
 fn a_reset_looks_like_one() {
     with_driver(|| async {

@@ -100,7 +100,10 @@ fn start_ring(number: usize, logs: &LogSender) -> Option<uring::Driver> {
     }
     match uring::Driver::start() {
         Ok(driver) => {
-            spawn_local(uring::drive());
+            spawn_local(async {
+                let _guard = AbortOnPanic;
+                uring::drive().await;
+            });
             Some(driver)
         }
         Err(error) => {
