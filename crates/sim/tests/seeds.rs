@@ -26,7 +26,10 @@ fn seeds_keep_every_promise() {
 fn a_seed_replays_exactly() {
     for seed in [3, 14, 159] {
         let (first, second) = (sim::play(seed, true), sim::play(seed, true));
-        assert!(first.lines.len() > 20, "the timeline of seed {seed} is empty");
+        assert!(
+            first.lines.len() > 20,
+            "the timeline of seed {seed} is empty"
+        );
         assert_eq!(first.lines, second.lines, "seed {seed}");
         assert_eq!(first.violation, second.violation);
     }
