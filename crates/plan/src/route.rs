@@ -57,8 +57,8 @@ fn wanted(state: &ServiceState) -> Option<RoutingTable> {
         .replicas
         .values()
         .filter(|replica| {
-            (replica.is_ready() || bug!(RoutesToTheEnding))
-                && (replica.ending.is_none() || bug!(RoutesToTheEnding))
+            let serves = replica.is_ready() && replica.ending.is_none();
+            (serves || bug!(RoutesToTheEnding))
                 && replica.restart.is_none()
                 && state.traffic.contains(&replica.version)
         })

@@ -17,9 +17,11 @@
 
 mod controller;
 mod deeds;
+mod link;
 mod provider;
 mod proxy;
 mod settle;
+mod watching;
 
 use std::collections::BTreeMap;
 

@@ -5,43 +5,35 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use plan::observation::{Observation, Phase};
-use plan::probe::{EAGER_PROBE_INTERVAL_SECONDS, targets};
-use plan::routing::{ProxyCommand, ProxyReport, ReplicaId, RoutingTable, Version};
+use plan::routing::{ProxyCommand, ReplicaId, RoutingTable, Version};
 use plan::{Action, Event, ServicePhase, ServiceState, Span, Step, Timestamp};
 
+use super::watching::Prober;
 use super::{Message, Occurrence, World};
 use crate::fault::Fault;
 use crate::history::Death;
 
 /// Between two attempts to commit what the world has already done.
 const COMMIT_RETRY_SECONDS: f64 = 1.0;
-/// Between two looks at a replica. (Four times as long as in production: there a look costs nothing.)
-const LOOK_SECONDS: f64 = 1.0;
 
 pub(crate) struct Controller {
     pub(crate) state: Arc<ServiceState>,
     /// What happened and is not committed yet, because the store could not be written.
-    waiting: VecDeque<(Event, Option<String>)>,
-    retry_at: Option<Timestamp>,
+    pub(super) waiting: VecDeque<(Event, Option<String>)>,
+    pub(super) retry_at: Option<Timestamp>,
     /// Work on each replica, in order; the first is under way.
-    tasks: BTreeMap<ReplicaId, VecDeque<Action>>,
+    pub(super) tasks: BTreeMap<ReplicaId, VecDeque<Action>>,
     /// Launches begun by this life, with the instant their outcome was taken in.
-    launches: BTreeMap<ReplicaId, Option<Timestamp>>,
+    pub(super) launches: BTreeMap<ReplicaId, Option<Timestamp>>,
     /// Those of them that are restarts: what was seen before is of the app before.
-    restarts: BTreeSet<ReplicaId>,
+    pub(super) restarts: BTreeSet<ReplicaId>,
     /// What each observer told last.
-    told: BTreeMap<ReplicaId, Option<Observation>>,
-    probers: BTreeMap<(ReplicaId, Version), Prober>,
-    probes_begun: u64,
+    pub(super) told: BTreeMap<ReplicaId, Option<Observation>>,
+    pub(super) probers: BTreeMap<(ReplicaId, Version), Prober>,
+    pub(super) probes_begun: u64,
     // The link to the proxy.
-    table: Option<RoutingTable>,
-    withdrawn: bool,
-}
-
-struct Prober {
-    wrong: bool,
-    interval_seconds: f64,
-    serial: u64,
+    pub(super) table: Option<RoutingTable>,
+    pub(super) withdrawn: bool,
 }
 
 /// Why a step did not come about.
@@ -406,235 +398,6 @@ impl World {
         };
         let (span, life) = (self.duration(&action), self.life);
         self.after(span, Occurrence::Work { life, replica });
-    }
-
-    /// Brings what looks at replicas in line with the state.
-    fn follow(&mut self) {
-        let Some(controller) = &mut self.controller else {
-            return;
-        };
-        let (state, life) = (&controller.state, self.life);
-        let live = |id: &ReplicaId| state.replicas.get(id).is_some_and(plan::Replica::is_live);
-        controller.told.retain(|id, _| live(id));
-        let replicas = &state.replicas;
-        controller
-            .launches
-            .retain(|id, _| replicas.contains_key(id));
-        let mut fresh = Vec::new();
-        for id in replicas.keys().copied().filter(live) {
-            if let std::collections::btree_map::Entry::Vacant(place) = controller.told.entry(id) {
-                place.insert(None);
-                fresh.push(Occurrence::Look { life, replica: id });
-            }
-        }
-        let mut wanted: BTreeMap<(ReplicaId, Version), (bool, f64)> = BTreeMap::new();
-        for target in targets(state) {
-            let key = (target.replica, target.version);
-            let wrong = target.probe.path == "/wrong";
-            wanted.insert(key, (wrong, target.interval_seconds));
-        }
-        let mut rescheduled = BTreeSet::new();
-        controller.probers.retain(|key, prober| {
-            let same = wanted.get(key) == Some(&(prober.wrong, prober.interval_seconds));
-            if same {
-                wanted.remove(key);
-            } else {
-                rescheduled.insert(*key);
-            }
-            same
-        });
-        let mut later = Vec::new();
-        for ((replica, version), (wrong, interval_seconds)) in wanted {
-            controller.probes_begun += 1;
-            let serial = controller.probes_begun;
-            let prober = Prober {
-                wrong,
-                interval_seconds,
-                serial,
-            };
-            controller.probers.insert((replica, version), prober);
-            let occurrence = Occurrence::Probe {
-                life,
-                replica,
-                version,
-                serial,
-            };
-            // What has just been probed waits for its turn.
-            match rescheduled.contains(&(replica, version)) {
-                true => later.push((Span::from_seconds(interval_seconds), occurrence)),
-                false => fresh.push(occurrence),
-            }
-        }
-        for (span, occurrence) in later {
-            self.after(span, occurrence);
-        }
-        for occurrence in fresh {
-            self.after(Span(1000), occurrence);
-        }
-    }
-
-    pub(super) fn look(&mut self, life: u64, replica: ReplicaId) {
-        let watched = self
-            .controller
-            .as_ref()
-            .is_some_and(|c| c.told.contains_key(&replica));
-        if life != self.life || !watched {
-            return;
-        }
-        self.after(
-            Span::from_seconds(LOOK_SECONDS),
-            Occurrence::Look { life, replica },
-        );
-        let (begun, observation) = (self.now, self.observe(replica));
-        let span = self.random.milliseconds(1, 150);
-        let told = self
-            .controller
-            .as_mut()
-            .and_then(|c| c.told.get_mut(&replica));
-        let Some(told) = told else { return };
-        if told.as_ref() != Some(&observation) || observation.phase == Phase::Absent {
-            *told = Some(observation.clone());
-            self.post(
-                span,
-                Message::Observed {
-                    replica,
-                    observation,
-                    begun,
-                },
-            );
-        }
-    }
-
-    pub(super) fn probe(&mut self, life: u64, replica: ReplicaId, version: Version, serial: u64) {
-        let prober = self
-            .controller
-            .as_ref()
-            .and_then(|c| c.probers.get(&(replica, version)));
-        let Some(prober) = prober.filter(|p| life == self.life && p.serial == serial) else {
-            return;
-        };
-        let (wrong, interval) = (prober.wrong, prober.interval_seconds);
-        let (failure, takes) = self.probe_outcome(replica, wrong);
-        let span = Span::from_seconds(interval.max(takes.as_seconds()));
-        self.after(
-            span,
-            Occurrence::Probe {
-                life,
-                replica,
-                version,
-                serial,
-            },
-        );
-        let event = Event::Probed {
-            replica,
-            version,
-            failure,
-        };
-        self.post(
-            takes,
-            Message::Event {
-                event,
-                settles: None,
-            },
-        );
-    }
-
-    /// The proxy could not reach a replica: it is probed at once, whatever its schedule says.
-    fn probe_now(&mut self, replica: ReplicaId) {
-        let life = self.life;
-        let Some(controller) = &mut self.controller else {
-            return;
-        };
-        let mut due = Vec::new();
-        for ((id, version), prober) in &mut controller.probers {
-            // One that is eager is on its way already.
-            if *id == replica && prober.interval_seconds > EAGER_PROBE_INTERVAL_SECONDS {
-                controller.probes_begun += 1;
-                prober.serial = controller.probes_begun;
-                due.push((*version, prober.serial));
-            }
-        }
-        for (version, serial) in due {
-            self.after(
-                Span(1000),
-                Occurrence::Probe {
-                    life,
-                    replica,
-                    version,
-                    serial,
-                },
-            );
-        }
-    }
-
-    pub(super) fn reported(&mut self, connection: u64, report: ProxyReport) {
-        if self.proxy.connection != Some(connection) {
-            return;
-        }
-        if matches!(report, ProxyReport::Hello { .. }) {
-            self.greeted();
-        }
-        self.post(Span(1000), Message::Report(report));
-    }
-
-    /// On each connection everything is told anew.
-    fn greeted(&mut self) {
-        let Some(controller) = &self.controller else {
-            return;
-        };
-        if controller.withdrawn {
-            let service = controller.state.name.clone();
-            self.command(ProxyCommand::Withdraw { service });
-        } else if let Some(table) = controller.table.clone() {
-            self.command(ProxyCommand::Apply { table });
-        }
-    }
-
-    fn heard(&mut self, report: ProxyReport) {
-        match report {
-            ProxyReport::Hello { .. } => self.happened(Event::ProxyConnected, None),
-            ProxyReport::Acknowledged {
-                generation,
-                in_flight,
-                ..
-            } => {
-                let newest = self.controller.as_ref().map(|c| c.state.generation());
-                let settles = (newest == Some(generation)).then(|| "route".to_owned());
-                self.happened(
-                    Event::Acknowledged {
-                        generation,
-                        in_flight,
-                    },
-                    settles,
-                );
-            }
-            ProxyReport::Refused {
-                generation, reason, ..
-            } => {
-                self.happened(Event::TableRefused { generation, reason }, None);
-            }
-            ProxyReport::Withdrawn { .. } => {
-                self.happened(Event::Withdrawn, Some(Action::Withdraw.key()));
-            }
-            ProxyReport::Traffic {
-                generation,
-                in_flight,
-                arrivals,
-                ..
-            } => {
-                self.happened(
-                    Event::Traffic {
-                        generation,
-                        in_flight,
-                        arrivals,
-                    },
-                    None,
-                );
-            }
-            ProxyReport::UpstreamFailed { replica_id, .. } => self.probe_now(replica_id),
-            // Made into figures at the proxy's side here.
-            ProxyReport::Canary { .. } => {}
-        }
     }
 
     /// Whether the service still runs, as far as the controller knows.
