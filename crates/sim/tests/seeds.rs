@@ -1,10 +1,10 @@
-//! Some hundred seeds of the simulator, on every machine; `.ci/run` plays ten thousand.
+//! Some thousand seeds of the simulator, on every machine; `.ci/run` plays ten thousand.
 
 use sim::Fault;
 
 #[test]
 fn seeds_keep_every_promise() {
-    let summary = sim::play_all(0..600, 2, 1, &|| {});
+    let summary = sim::play_all(0..5000, 2, 1, &|| {});
     let broken: Vec<String> = summary
         .failed
         .iter()
