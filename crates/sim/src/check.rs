@@ -1,5 +1,6 @@
 //! The checkers. They stand outside: they keep books of their own from what users asked for, what was told, what was
-//! owed, and what machines and the proxy really did, and never ask the planner what is right.
+//! owed, and what machines and the proxy really did. Two of them go by a word of the planner's: `capacity_floor` and
+//! `surge_ceiling` take the target, the trusted version and the room that was found from its state.
 //!
 //! | checker | promise |
 //! |---|---|
