@@ -61,6 +61,11 @@ impl Plain {
         }
     }
 
+    /// Whether something that was sent is still on its way to the system.
+    pub(crate) fn is_sending(&self) -> bool {
+        matches!(self, Self::Ring(socket) if socket.is_sending())
+    }
+
     /// Whether all that was sent since [`Self::mark`] has been refused by the system after it was taken: nobody has seen it.
     pub(crate) fn is_unsent(&self) -> bool {
         matches!(self, Self::Ring(socket) if socket.is_unsent())

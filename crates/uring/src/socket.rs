@@ -209,6 +209,12 @@ impl Socket {
         moving.write_error.is_some() && !moving.has_sent
     }
 
+    /// Whether something that was sent has not been taken by the system yet.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        matches!(self.state.moving.borrow().writing, Writing::Sending(_))
+    }
+
     /// Whether the other end has ended its sending, though not all may have been read of what it has sent before.
     #[must_use]
     pub fn has_ended(&self) -> bool {

@@ -300,6 +300,8 @@ impl<'c, 'a, S: Stream> Exchange<'c, 'a, S> {
             && self.input.is_empty()
             && !self.upload_broken
             && self.text_sent == self.request.text.len()
+            // An answer that is there before the request has left is none to it.
+            && !self.stream.is_sending()
             && self.has_read_request()
             && !self.upload.is_pending();
         End::Complete { reusable }

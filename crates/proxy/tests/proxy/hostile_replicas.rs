@@ -274,7 +274,7 @@ fn an_answer_before_the_request_reaches_at_most_whoever_is_first() {
         let answer = Client::connect(endpoint).get("/");
         assert!(!answer.text().contains("STRAY"), "{}", answer.text());
         // Lets the second answer arrive; nothing tells when it has.
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(25));
     }
     done.send(()).unwrap();
     drop(std::net::TcpStream::connect(address));
