@@ -287,8 +287,7 @@ fn settle(world: &mut World) {
 }
 
 /// The same histories in every run, so that a test that passes does not fail at random; others with `PROPTEST_RNG_SEED`,
-/// more with `PROPTEST_CASES`. (One in a thousand is known to be found so: an answer to a command that does not say rightly
-/// whether it changed anything.)
+/// more with `PROPTEST_CASES`.
 fn config(share: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig {

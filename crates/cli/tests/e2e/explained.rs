@@ -2,9 +2,12 @@
 //! of the server, and no secret is in any of it.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use api::DryRun;
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::Command;
 
 use crate::app::{App, Network};
 
@@ -73,22 +76,25 @@ fn told(app: &App) -> Vec<(&'static str, String)> {
 async fn following_the_events_ends_with_the_service() {
     let app = App::new(Network::Auto);
     app.up(1);
-    let follower = {
-        let (home, work) = (app.sky.home(), app.sky.work());
-        std::thread::spawn(move || {
-            std::process::Command::new(env!("CARGO_BIN_EXE_sky"))
-                .args(["serve", "events", "web", "--follow"])
-                .env("SKYSERVE_HOME", home)
-                .current_dir(work)
-                .output()
-                .expect("sky runs")
-        })
-    };
+    let mut follower = Command::new(env!("CARGO_BIN_EXE_sky"))
+        .args(["serve", "events", "web", "--follow"])
+        .env("SKYSERVE_HOME", app.sky.home())
+        .current_dir(app.sky.work())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("sky runs");
+    // Its title: it has found the server.
+    let mut told = BufReader::new(follower.stdout.take().expect("a pipe"));
+    let mut title = String::new();
+    told.read_line(&mut title).await.expect("it is read");
     // It waits for a server that is away, and misses nothing of what the next one does.
     app.sky.ok(&["api", "stop"]);
     app.sky.ok(&["serve", "down", "web", "-y", "--wait=60"]);
-    let output = follower.join().expect("it ends");
-    let out = String::from_utf8_lossy(&output.stdout);
+    let mut out = title;
+    told.read_to_string(&mut out).await.expect("it is read");
+    let output = follower.wait_with_output().await.expect("it ends");
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{out}{err}");
     assert!(

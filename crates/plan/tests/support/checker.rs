@@ -168,8 +168,8 @@ impl Checker {
         let idle = self.counted.0 >= *left_in && !self.counted.1.contains(&id);
         let drained = self.left_at[&id] + Span::from_seconds(DEFAULT_DRAIN_TIMEOUT_SECONDS);
         assert!(idle || now >= drained, "restarted with requests in flight");
-        // What was in it ended with it, whether or not it is counted again.
-        self.counted.1.remove(&id);
+        // What runs from here on was in no table yet.
+        self.left.remove(&id);
     }
 
     /// Promise 1, route before stop.

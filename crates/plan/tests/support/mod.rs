@@ -137,6 +137,8 @@ impl World {
 
     /// What a user does with an update. Whether it changes anything is as was answered.
     pub(crate) fn steer(&mut self, event: &Event) {
+        // As the controller does it: what time alone changes is no answer to anybody.
+        self.tell(&Event::Tick);
         let answer = plan::steering::answer(&self.state, event);
         let before = self.state.clone();
         self.tell(event);
