@@ -133,12 +133,17 @@ pub(crate) async fn start(home: &Home, client: &Client) -> Result<Health, Failur
 
 /// Ends the server; replicas and endpoints go on.
 pub(crate) async fn stop(client: &Client) -> Result<(), Failure> {
+    let pid = client.health().await.ok().map(|health| health.pid);
     client.shutdown().await?;
     let begun = Instant::now();
     while begun.elapsed() < STOP_DEADLINE {
-        // It has let go of everything, the proxy among it, when it lets go of its lock.
-        if client.health().await.is_err() && is_unlocked(&home()?)? {
-            return Ok(());
+        match client.health().await {
+            // Another command has started the next one already.
+            Ok(health) if pid.is_some_and(|pid| pid != health.pid) => return Ok(()),
+            Ok(_) => {}
+            // It has let go of everything, the proxy among it, when it lets go of its lock.
+            Err(_) if is_unlocked(&home()?)? => return Ok(()),
+            Err(_) => {}
         }
         tokio::time::sleep(STOP_POLL).await;
     }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::app::{App, Network};
 
@@ -30,4 +31,25 @@ fn stopping_everything_spares_a_data_plane_that_is_needed() {
     sky.ok(&["serve", "down", "web", "-y", "--wait=60"]);
     let told = sky.ok(&["api", "stop", "--all"]).out;
     assert!(told.contains("The proxy is told to end."), "{told}");
+}
+
+/// A command that comes while the server stops starts the next one; that is no reason to say that it does not stop.
+#[test]
+fn stopping_ends_though_another_command_starts_the_next_server() {
+    let app = App::new(Network::Auto);
+    let sky = &app.sky;
+    sky.ok(&["api", "start"]);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                // Whether it finds a server, or one that is just going, is not the matter.
+                sky.run(&["serve", "status"]);
+            }
+        });
+        let stopped: Vec<String> = (0..3).map(|_| sky.run(&["api", "stop"]).err).collect();
+        done.store(true, Ordering::SeqCst);
+        let complaints = stopped.iter().filter(|err| err.contains("does not stop"));
+        assert_eq!(complaints.count(), 0, "{stopped:?}");
+    });
 }
