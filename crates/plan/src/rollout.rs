@@ -68,7 +68,7 @@ use crate::time::Timestamp;
 
 pub use canary::CanaryProgress;
 pub(crate) use converge::{converge, end_replica};
-pub(crate) use failure::{own_fault, progress_deadline};
+pub(crate) use failure::{deadline, own_fault, progress_deadline};
 pub use restart::Restart;
 pub(crate) use room::launch_failed;
 pub(crate) use steer::{roll_back, steer};

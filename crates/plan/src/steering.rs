@@ -184,6 +184,12 @@ fn rollback(state: &ServiceState, to: Option<Version>) -> Answered {
     if is_abort(state, target) {
         return abort(state);
     }
+    let hash = |number| state.version(number).map(|known| &known.task_hash);
+    if hash(target) == hash(state.desired) {
+        return changes(format!(
+            "Back to version {target}: the replicas that run already are what it asks for."
+        ));
+    }
     let warm = state.warm.is_some_and(|warm| warm.version == target);
     let (ready, wanted) = (ready(state, target), state.target());
     let how = match warm {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::observation::Exit;
 use crate::replica::Replica;
-use crate::rollout::{Outcome, Rollout};
+use crate::rollout::{self, Outcome, Rollout};
 use crate::routing::{ReplicaId, Version};
 use crate::state::{ServicePhase, ServiceState};
 use crate::status::ReplicaStatus;
@@ -229,19 +229,9 @@ fn replica_deadline(state: &ServiceState, replica: &Replica) -> Option<(String, 
 }
 
 fn rollout_deadline(state: &ServiceState) -> Option<(String, Timestamp)> {
-    let rollout = state.rollout_in_progress()?;
-    let running = rollout.paused_at.is_none().then_some(rollout.version)?;
-    let version = state.version(running)?;
-    let since = state
-        .awake
-        .since
-        .map_or(rollout.progress_at, |awake| awake.max(rollout.progress_at));
-    let limit = Span::from_seconds(version.settings.progress_deadline_seconds);
-    let what = format!(
-        "the update to version {} fails unless it gets further",
-        rollout.version
-    );
-    Some((what, since + limit))
+    let version = state.rollout_in_progress()?.version;
+    let what = format!("the update to version {version} fails unless it gets further");
+    Some((what, rollout::deadline(state)?))
 }
 
 #[cfg(test)]

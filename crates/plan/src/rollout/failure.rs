@@ -7,7 +7,8 @@ use crate::Replica;
 use crate::context::Context;
 use crate::happening::HappeningKind;
 use crate::routing::{ReplicaId, Version};
-use crate::state::VersionFailure;
+use crate::state::{ServiceState, VersionFailure};
+use crate::time::{Span, Timestamp};
 
 /// After its first available replica a rollout bears this share of its target failing, at least
 /// one.
@@ -60,30 +61,36 @@ pub(crate) fn own_fault(context: &mut Context, id: ReplicaId) {
     }
 }
 
+/// When the update in progress has failed unless it gets further. `None` while it waits for a person, or tries its canary.
+pub(crate) fn deadline(state: &ServiceState) -> Option<Timestamp> {
+    let rollout = state.rollout_in_progress()?;
+    let canary = rollout.canary.as_ref();
+    let is_tried = canary.is_some_and(|canary| canary.since.is_some());
+    if rollout.paused_at.is_some() || is_tried {
+        return None;
+    }
+    let awake_since = state.awake.since.unwrap_or(rollout.progress_at);
+    let settings = &state.version(rollout.version)?.settings;
+    let limit = Span::from_seconds(settings.progress_deadline_seconds);
+    Some(rollout.progress_at.max(awake_since) + limit)
+}
+
 /// An update that gets no further has failed.
 pub(crate) fn progress_deadline(context: &mut Context) {
-    if bug!(WaitsForEver) {
+    let Some(deadline) = deadline(&context.state) else {
+        return;
+    };
+    if context.now < deadline || bug!(WaitsForEver) {
         return;
     }
     let Some(rollout) = context.state.rollout_in_progress() else {
         return;
     };
-    let is_tried = rollout
-        .canary
-        .as_ref()
-        .is_some_and(|canary| canary.since.is_some());
-    if rollout.paused_at.is_some() || is_tried {
-        return;
-    }
-    let awake_since = context.state.awake.since.unwrap_or(rollout.progress_at);
-    let (number, progress_at) = (rollout.version, rollout.progress_at.max(awake_since));
+    let number = rollout.version;
     let Some(version) = context.state.version(number) else {
         return;
     };
     let limit = version.settings.progress_deadline_seconds;
-    if (context.now - progress_at).as_seconds() < limit {
-        return;
-    }
     let last = context
         .state
         .replicas

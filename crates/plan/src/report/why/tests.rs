@@ -2,6 +2,7 @@ use super::*;
 use crate::observation::Stage;
 use crate::report::tests::{rollout, state};
 use crate::rollout::Outcome;
+use crate::rollout::canary::CanaryProgress;
 use crate::state::VersionFailure;
 
 fn replica(id: ReplicaId, status: ReplicaStatus) -> Replica {
@@ -200,4 +201,22 @@ fn each_replica_has_its_own_sentence() {
     );
     assert!(told(3).deadlines.is_empty());
     assert!(why_replica(&state, 9, at(12.0)).is_none());
+}
+
+/// A canary under trial waits as long as its step says, or for a person: no clock condemns it.
+#[test]
+fn a_canary_under_trial_has_no_deadline() {
+    let mut state = state();
+    let mut tried = rollout(None);
+    state.rollout = Some(tried.clone());
+    let until = |state: &ServiceState| why(state, at(12.0)).deadlines.len();
+    assert_eq!(until(&state), 1, "it must get further before");
+    tried.canary = Some(CanaryProgress {
+        step: 0,
+        since: Some(at(5.0)),
+        evidence: None,
+        doubt: None,
+    });
+    state.rollout = Some(tried);
+    assert_eq!(until(&state), 0);
 }
