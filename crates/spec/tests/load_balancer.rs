@@ -1,32 +1,16 @@
 //! `service.load_balancer`, `service.auth` and the policies that are ours: what each field takes, what it refuses,
 //! what is left of it in canonical form, and that none of it makes a new replica.
 
+mod support;
+
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use spec::{
     Auth, FilesDigest, LoadBalancer, LoadBalancingPolicy, Overrides, Purpose, Queue,
-    ReplicaProtocol, ServiceSpec, SessionAffinity, SourceText, Task, check_task,
+    ReplicaProtocol, SessionAffinity, SourceText, check_task,
 };
 
-const REST: &str = "resources:\n  ports: 8080\nrun: echo\n";
-
-fn check(section: &str) -> spec::Checked {
-    let text = format!("service: {section}\n{REST}");
-    let source = SourceText::new("task.yaml", text);
-    check_task(&source, &Overrides::default(), Purpose::Service)
-}
-
-fn task(section: &str) -> Task {
-    let checked = check(section);
-    let diagnostics = checked.diagnostics;
-    checked
-        .task
-        .unwrap_or_else(|| panic!("{section}\n{diagnostics:#?}"))
-}
-
-fn service(section: &str) -> ServiceSpec {
-    task(section).service.expect("a service")
-}
+use support::{REST, check, service, task};
 
 fn settings(fields: &str) -> LoadBalancer {
     service(&format!("{{load_balancer: {{{fields}}}}}")).load_balancer

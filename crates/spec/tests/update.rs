@@ -1,32 +1,16 @@
 //! `service.update`: what each field takes, what it refuses and why, what is left of it in canonical form, and that
 //! none of it makes a new replica.
 
+mod support;
+
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use spec::{
     Amount, Analysis, Canary, CanaryMatch, CanaryStep, FilesDigest, Overrides, Purpose,
-    ServiceSpec, SourceText, StepEnd, Surge, Task, Update, UpdateMode, Verify, check_task,
+    ServiceSpec, SourceText, StepEnd, Surge, Update, UpdateMode, Verify, check_task,
 };
 
-const REST: &str = "resources:\n  ports: 8080\nrun: echo\n";
-
-fn check(section: &str) -> spec::Checked {
-    let text = format!("service: {section}\n{REST}");
-    let source = SourceText::new("task.yaml", text);
-    check_task(&source, &Overrides::default(), Purpose::Service)
-}
-
-fn task(section: &str) -> Task {
-    let checked = check(section);
-    let diagnostics = checked.diagnostics;
-    checked
-        .task
-        .unwrap_or_else(|| panic!("{section}\n{diagnostics:#?}"))
-}
-
-fn service(section: &str) -> ServiceSpec {
-    task(section).service.expect("a service")
-}
+use support::{REST, check, service, task};
 
 fn update(fields: &str) -> Update {
     service(&format!("{{update: {{{fields}}}}}")).update

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{Ordering, fence};
@@ -60,9 +61,9 @@ pub(crate) fn with<R>(action: impl FnOnce(&mut Local) -> R) -> Option<R> {
         .flatten()
 }
 
-/// Lets the sockets of this thread work until it is dropped.
+/// Lets the sockets of this thread work until it is dropped; it stays with its thread.
 #[derive(Debug)]
-pub struct Driver(());
+pub struct Driver(PhantomData<*const ()>);
 
 impl Driver {
     /// To be called on a tokio runtime of this thread alone, which runs [`drive`] as well.
@@ -81,7 +82,7 @@ impl Driver {
             wake: watched(wake)?,
         };
         DRIVER.with(|driver| *driver.borrow_mut() = Some(local));
-        Ok(Self(()))
+        Ok(Self(PhantomData))
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::client::Client;
 use crate::support::process::{Proxy, is_alive, signal};
-use crate::support::replica::{Replica, Then};
+use crate::support::replica::Replica;
 use crate::support::settings::{newer, with};
 use crate::support::{eventually, free_address, table};
 
@@ -69,19 +69,7 @@ fn a_request_on_its_way_on_a_kept_connection_is_answered() {
 #[test]
 fn a_connection_that_outlasted_its_worker_has_one_more_request() {
     let stop = Arc::new(AtomicBool::new(false));
-    let until = Arc::clone(&stop);
-    let replica = Replica::start(move |exchange| {
-        if exchange.target() != "/stream" {
-            return exchange.answer("r");
-        }
-        exchange.begin_chunks();
-        while !until.load(Ordering::SeqCst) {
-            exchange.send_chunk("tick");
-            thread::sleep(Duration::from_millis(5));
-        }
-        exchange.send("0\r\n\r\n");
-        Then::Close
-    });
+    let replica = Replica::streaming(&stop);
     let (proxy, _controller, endpoint) = Proxy::serving(&[replica.address]);
     let mut idle = Client::connect(endpoint);
     assert_eq!(idle.get("/").text(), "r");
@@ -129,19 +117,7 @@ fn a_request_that_waits_is_answered_though_its_worker_leaves() {
 #[test]
 fn a_request_behind_an_answer_that_outlasted_its_worker_is_answered() {
     let stop = Arc::new(AtomicBool::new(false));
-    let until = Arc::clone(&stop);
-    let replica = Replica::start(move |exchange| {
-        if exchange.target() != "/stream" {
-            return exchange.answer("r");
-        }
-        exchange.begin_chunks();
-        while !until.load(Ordering::SeqCst) {
-            exchange.send_chunk("tick");
-            thread::sleep(Duration::from_millis(5));
-        }
-        exchange.send("0\r\n\r\n");
-        Then::Close
-    });
+    let replica = Replica::streaming(&stop);
     let served = with(table(free_address(), 1, [replica.address]), |settings| {
         settings.queue.max_requests = 10;
         settings.queue.timeout_seconds = 8.0;

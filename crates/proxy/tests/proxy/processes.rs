@@ -4,7 +4,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
@@ -12,7 +11,7 @@ use crate::ALREADY_RUNNING;
 use crate::support::client::{Client, get};
 use crate::support::controller::count_of;
 use crate::support::process::{Proxy, is_alive, signal};
-use crate::support::replica::{Replica, Then};
+use crate::support::replica::Replica;
 use crate::support::{eventually, free_address, table};
 
 /// What became of the requests of a load.
@@ -160,21 +159,7 @@ fn a_killed_holder_is_not_noticed_by_anyone_and_comes_back_with_all_sockets() {
 #[test]
 fn a_worker_told_to_end_hands_over_without_breaking_a_request() {
     let stop = Arc::new(AtomicBool::new(false));
-    let replica = {
-        let stop = Arc::clone(&stop);
-        Replica::start(move |exchange| {
-            if exchange.target() != "/stream" {
-                return exchange.answer("r");
-            }
-            exchange.begin_chunks();
-            while !stop.load(Ordering::SeqCst) {
-                exchange.send_chunk("tick");
-                thread::sleep(Duration::from_millis(5));
-            }
-            exchange.send("0\r\n\r\n");
-            Then::Close
-        })
-    };
+    let replica = Replica::streaming(&stop);
     let (proxy, _controller, endpoint) = Proxy::serving(&[replica.address]);
     let mut stream = Client::connect(endpoint);
     stream.send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -12,27 +12,10 @@ use rustix::process::Signal;
 use crate::support::client::{Client, get};
 use crate::support::controller::count_of;
 use crate::support::process::{Proxy, is_alive, role_command, signal};
-use crate::support::replica::{Replica, Then};
+use crate::support::replica::Replica;
 use crate::support::{eventually, table};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-/// A replica whose `/stream` goes on until `stop` is set.
-fn streaming(stop: &Arc<AtomicBool>) -> Replica {
-    let stop = Arc::clone(stop);
-    Replica::start(move |exchange| {
-        if exchange.target() != "/stream" {
-            return exchange.answer("r");
-        }
-        exchange.begin_chunks();
-        while !stop.load(Ordering::SeqCst) {
-            exchange.send_chunk("tick");
-            thread::sleep(Duration::from_millis(5));
-        }
-        exchange.send("0\r\n\r\n");
-        Then::Close
-    })
-}
 
 fn open_stream(endpoint: SocketAddr) -> Client {
     let mut stream = Client::connect(endpoint);
@@ -82,7 +65,7 @@ fn ask(endpoint: SocketAddr, keep: bool, stop: &Arc<AtomicBool>) -> JoinHandle<S
 #[test]
 fn nobody_waits_for_an_upgrade_though_streams_are_open() {
     let stop = Arc::new(AtomicBool::new(false));
-    let replica = streaming(&stop);
+    let replica = Replica::streaming(&stop);
     let (proxy, _controller, endpoint) = Proxy::serving(&[replica.address]);
     let mut streams: Vec<Client> = Vec::new();
     let asked = Arc::new(AtomicBool::new(false));
@@ -142,7 +125,7 @@ fn a_successor_that_cannot_start_takes_nothing_down() {
 #[test]
 fn the_holder_goes_on_as_another_program_with_all_it_has() {
     let stop = Arc::new(AtomicBool::new(false));
-    let replica = streaming(&stop);
+    let replica = Replica::streaming(&stop);
     let (proxy, _controller, endpoint) = Proxy::serving(&[replica.address]);
     let mut stream = open_stream(endpoint);
     let asked = Arc::new(AtomicBool::new(false));

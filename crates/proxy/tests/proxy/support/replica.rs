@@ -5,8 +5,12 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::message::{Body, Head};
+
+/// Between two chunks of a stream.
+const TICK: Duration = Duration::from_millis(5);
 
 /// Whether a connection serves another request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,6 +86,23 @@ impl Replica {
     /// Runs `handler` for each request, in a thread per connection.
     pub(crate) fn start(handler: impl Fn(&mut Exchange) -> Then + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), handler)
+    }
+
+    /// Answers at once, but for `/stream`, whose answer goes on until `stop` is set.
+    pub(crate) fn streaming(stop: &Arc<AtomicBool>) -> Self {
+        let stop = Arc::clone(stop);
+        Self::start(move |exchange| {
+            if exchange.target() != "/stream" {
+                return exchange.answer("r");
+            }
+            exchange.begin_chunks();
+            while !stop.load(Ordering::SeqCst) {
+                exchange.send_chunk("tick");
+                thread::sleep(TICK);
+            }
+            exchange.send("0\r\n\r\n");
+            Then::Close
+        })
     }
 
     pub(crate) fn start_at(

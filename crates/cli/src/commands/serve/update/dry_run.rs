@@ -107,8 +107,9 @@ fn time(run: &DryRun) -> String {
     } else {
         format!("{} replicas", measured.replicas)
     };
+    let about = if seconds < 1.0 { "" } else { "about " };
     let mut told = format!(
-        "about {} (a launch took {}, measured on {on})",
+        "{about}{} (a launch took {}, measured on {on})",
         duration::absolute(0.0, seconds),
         duration::absolute(0.0, start)
     );
